@@ -1,0 +1,1 @@
+"""Pure logic: no clock, disk, network or randomness of its own."""
