@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ntipodes/v1/replication.proto\x12\x0c\x61ntipodes.v1\"j\n\x0bTailRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.antipodes.v1.HelloH\x00\x12*\n\x08progress\x18\x02 \x01(\x0b\x32\x16.antipodes.v1.ProgressH\x00\x42\t\n\x07message\"\xbf\x01\n\x0cTailResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.antipodes.v1.WelcomeH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.antipodes.v1.BatchH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.antipodes.v1.HeartbeatH\x00\x12&\n\x06reject\x18\x04 \x01(\x0b\x32\x14.antipodes.v1.RejectH\x00\x42\t\n\x07message\"-\n\x06Origin\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\"\xbb\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12&\n\x08receiver\x18\x03 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12$\n\x06origin\x18\x04 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x11\n\tafter_lsn\x18\x05 \x01(\x04\x12\x11\n\tcfg_epoch\x18\x06 \x01(\x04\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\"\xaf\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12$\n\x06origin\x18\x03 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x11\n\tcfg_epoch\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\x12+\n\rknown_origins\x18\x06 \x03(\x0b\x32\x14.antipodes.v1.Origin\"\xa2\x01\n\x05\x42\x61tch\x12$\n\x06origin\x18\x01 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x10\n\x08prev_lsn\x18\x02 \x01(\x04\x12\x13\n\x0bthrough_lsn\x18\x03 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x04 \x03(\x0c\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\r\x12+\n\rknown_origins\x18\x06 \x03(\x0b\x32\x14.antipodes.v1.Origin\"\xba\x01\n\tHeartbeat\x12$\n\x06origin\x18\x01 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x10\n\x08head_lsn\x18\x02 \x01(\x04\x12\x0b\n\x03hlc\x18\x03 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x04 \x01(\x03\x12\x30\n\nwatermarks\x18\x05 \x03(\x0b\x32\x1c.antipodes.v1.WatermarkEntry\x12\x11\n\tcfg_epoch\x18\x06 \x01(\x04\x12\x12\n\noldest_lsn\x18\x07 \x01(\x04\"C\n\x0eWatermarkEntry\x12$\n\x06origin\x18\x01 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x0b\n\x03lsn\x18\x02 \x01(\x04\"X\n\x08Progress\x12\x30\n\nwatermarks\x18\x01 \x03(\x0b\x32\x1c.antipodes.v1.WatermarkEntry\x12\x1a\n\x12\x61\x63knowledged_bytes\x18\x02 \x01(\x04\"\xf2\x02\n\x06Reject\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.antipodes.v1.Reject.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xa9\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REASON_CLUSTER_MISMATCH\x10\x01\x12\x1b\n\x17REASON_PROTOCOL_VERSION\x10\x02\x12\x1a\n\x16REASON_RESYNC_REQUIRED\x10\x03\x12\x19\n\x15REASON_EPOCH_MISMATCH\x10\x04\x12\x19\n\x15REASON_UNKNOWN_MEMBER\x10\x05\x12\x1e\n\x1aREASON_INCARNATION_UNKNOWN\x10\x06\x12\x1c\n\x18REASON_AMNESIA_SUSPECTED\x10\x07\x12\x11\n\rREASON_FENCED\x10\x08\x12\x11\n\rREASON_PAUSED\x10\t\x12\x17\n\x13REASON_WRONG_REGION\x10\n\"\x81\x01\n\x19PrepareTableChangeRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x13\n\x0b\x63oordinator\x18\x03 \x01(\t\x12\x11\n\tchange_id\x18\x04 \x01(\t\x12\x0e\n\x06\x63hange\x18\x05 \x01(\x0c\"\x1c\n\x1aPrepareTableChangeResponse\"Q\n\x18\x44\x65\x63ideTableChangeRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tchange_id\x18\x02 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x08\"\x1b\n\x19\x44\x65\x63ideTableChangeResponse\"@\n\x17GetTableDecisionRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tchange_id\x18\x02 \x01(\t\"\xc7\x01\n\x18GetTableDecisionResponse\x12\x41\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32/.antipodes.v1.GetTableDecisionResponse.Decision\"h\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_PENDING\x10\x01\x12\x16\n\x12\x44\x45\x43ISION_COMMITTED\x10\x02\x12\x14\n\x10\x44\x45\x43ISION_ABORTED\x10\x03\x32\x82\x03\n\x0bReplication\x12\x41\n\x04Tail\x12\x19.antipodes.v1.TailRequest\x1a\x1a.antipodes.v1.TailResponse(\x01\x30\x01\x12g\n\x12PrepareTableChange\x12\'.antipodes.v1.PrepareTableChangeRequest\x1a(.antipodes.v1.PrepareTableChangeResponse\x12\x64\n\x11\x44\x65\x63ideTableChange\x12&.antipodes.v1.DecideTableChangeRequest\x1a\'.antipodes.v1.DecideTableChangeResponse\x12\x61\n\x10GetTableDecision\x12%.antipodes.v1.GetTableDecisionRequest\x1a&.antipodes.v1.GetTableDecisionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ntipodes/v1/replication.proto\x12\x0c\x61ntipodes.v1\"j\n\x0bTailRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.antipodes.v1.HelloH\x00\x12*\n\x08progress\x18\x02 \x01(\x0b\x32\x16.antipodes.v1.ProgressH\x00\x42\t\n\x07message\"\xbf\x01\n\x0cTailResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.antipodes.v1.WelcomeH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.antipodes.v1.BatchH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.antipodes.v1.HeartbeatH\x00\x12&\n\x06reject\x18\x04 \x01(\x0b\x32\x14.antipodes.v1.RejectH\x00\x42\t\n\x07message\"-\n\x06Origin\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\"\xbb\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12&\n\x08receiver\x18\x03 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12$\n\x06origin\x18\x04 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x11\n\tafter_lsn\x18\x05 \x01(\x04\x12\x11\n\tcfg_epoch\x18\x06 \x01(\x04\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\"\xaf\x01\n\x07Welcome\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12$\n\x06origin\x18\x03 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x11\n\tcfg_epoch\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\x12+\n\rknown_origins\x18\x06 \x03(\x0b\x32\x14.antipodes.v1.Origin\"\xa2\x01\n\x05\x42\x61tch\x12$\n\x06origin\x18\x01 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x10\n\x08prev_lsn\x18\x02 \x01(\x04\x12\x13\n\x0bthrough_lsn\x18\x03 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x04 \x03(\x0c\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\r\x12+\n\rknown_origins\x18\x06 \x03(\x0b\x32\x14.antipodes.v1.Origin\"\xd3\x01\n\tHeartbeat\x12$\n\x06origin\x18\x01 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x10\n\x08head_lsn\x18\x02 \x01(\x04\x12\x0b\n\x03hlc\x18\x03 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x04 \x01(\x03\x12\x30\n\nwatermarks\x18\x05 \x03(\x0b\x32\x1c.antipodes.v1.WatermarkEntry\x12\x11\n\tcfg_epoch\x18\x06 \x01(\x04\x12\x12\n\noldest_lsn\x18\x07 \x01(\x04\x12\x17\n\x0forigin_head_lsn\x18\x08 \x01(\x04\"C\n\x0eWatermarkEntry\x12$\n\x06origin\x18\x01 \x01(\x0b\x32\x14.antipodes.v1.Origin\x12\x0b\n\x03lsn\x18\x02 \x01(\x04\"X\n\x08Progress\x12\x30\n\nwatermarks\x18\x01 \x03(\x0b\x32\x1c.antipodes.v1.WatermarkEntry\x12\x1a\n\x12\x61\x63knowledged_bytes\x18\x02 \x01(\x04\"\xf2\x02\n\x06Reject\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.antipodes.v1.Reject.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xa9\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REASON_CLUSTER_MISMATCH\x10\x01\x12\x1b\n\x17REASON_PROTOCOL_VERSION\x10\x02\x12\x1a\n\x16REASON_RESYNC_REQUIRED\x10\x03\x12\x19\n\x15REASON_EPOCH_MISMATCH\x10\x04\x12\x19\n\x15REASON_UNKNOWN_MEMBER\x10\x05\x12\x1e\n\x1aREASON_INCARNATION_UNKNOWN\x10\x06\x12\x1c\n\x18REASON_AMNESIA_SUSPECTED\x10\x07\x12\x11\n\rREASON_FENCED\x10\x08\x12\x11\n\rREASON_PAUSED\x10\t\x12\x17\n\x13REASON_WRONG_REGION\x10\n\"\x81\x01\n\x19PrepareTableChangeRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x13\n\x0b\x63oordinator\x18\x03 \x01(\t\x12\x11\n\tchange_id\x18\x04 \x01(\t\x12\x0e\n\x06\x63hange\x18\x05 \x01(\x0c\"\x1c\n\x1aPrepareTableChangeResponse\"Q\n\x18\x44\x65\x63ideTableChangeRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tchange_id\x18\x02 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x08\"\x1b\n\x19\x44\x65\x63ideTableChangeResponse\"@\n\x17GetTableDecisionRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tchange_id\x18\x02 \x01(\t\"\xc7\x01\n\x18GetTableDecisionResponse\x12\x41\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32/.antipodes.v1.GetTableDecisionResponse.Decision\"h\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_PENDING\x10\x01\x12\x16\n\x12\x44\x45\x43ISION_COMMITTED\x10\x02\x12\x14\n\x10\x44\x45\x43ISION_ABORTED\x10\x03\x32\x82\x03\n\x0bReplication\x12\x41\n\x04Tail\x12\x19.antipodes.v1.TailRequest\x1a\x1a.antipodes.v1.TailResponse(\x01\x30\x01\x12g\n\x12PrepareTableChange\x12\'.antipodes.v1.PrepareTableChangeRequest\x1a(.antipodes.v1.PrepareTableChangeResponse\x12\x64\n\x11\x44\x65\x63ideTableChange\x12&.antipodes.v1.DecideTableChangeRequest\x1a\'.antipodes.v1.DecideTableChangeResponse\x12\x61\n\x10GetTableDecision\x12%.antipodes.v1.GetTableDecisionRequest\x1a&.antipodes.v1.GetTableDecisionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,29 +44,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCH']._serialized_start=766
   _globals['_BATCH']._serialized_end=928
   _globals['_HEARTBEAT']._serialized_start=931
-  _globals['_HEARTBEAT']._serialized_end=1117
-  _globals['_WATERMARKENTRY']._serialized_start=1119
-  _globals['_WATERMARKENTRY']._serialized_end=1186
-  _globals['_PROGRESS']._serialized_start=1188
-  _globals['_PROGRESS']._serialized_end=1276
-  _globals['_REJECT']._serialized_start=1279
-  _globals['_REJECT']._serialized_end=1649
-  _globals['_REJECT_REASON']._serialized_start=1352
-  _globals['_REJECT_REASON']._serialized_end=1649
-  _globals['_PREPARETABLECHANGEREQUEST']._serialized_start=1652
-  _globals['_PREPARETABLECHANGEREQUEST']._serialized_end=1781
-  _globals['_PREPARETABLECHANGERESPONSE']._serialized_start=1783
-  _globals['_PREPARETABLECHANGERESPONSE']._serialized_end=1811
-  _globals['_DECIDETABLECHANGEREQUEST']._serialized_start=1813
-  _globals['_DECIDETABLECHANGEREQUEST']._serialized_end=1894
-  _globals['_DECIDETABLECHANGERESPONSE']._serialized_start=1896
-  _globals['_DECIDETABLECHANGERESPONSE']._serialized_end=1923
-  _globals['_GETTABLEDECISIONREQUEST']._serialized_start=1925
-  _globals['_GETTABLEDECISIONREQUEST']._serialized_end=1989
-  _globals['_GETTABLEDECISIONRESPONSE']._serialized_start=1992
-  _globals['_GETTABLEDECISIONRESPONSE']._serialized_end=2191
-  _globals['_GETTABLEDECISIONRESPONSE_DECISION']._serialized_start=2087
-  _globals['_GETTABLEDECISIONRESPONSE_DECISION']._serialized_end=2191
-  _globals['_REPLICATION']._serialized_start=2194
-  _globals['_REPLICATION']._serialized_end=2580
+  _globals['_HEARTBEAT']._serialized_end=1142
+  _globals['_WATERMARKENTRY']._serialized_start=1144
+  _globals['_WATERMARKENTRY']._serialized_end=1211
+  _globals['_PROGRESS']._serialized_start=1213
+  _globals['_PROGRESS']._serialized_end=1301
+  _globals['_REJECT']._serialized_start=1304
+  _globals['_REJECT']._serialized_end=1674
+  _globals['_REJECT_REASON']._serialized_start=1377
+  _globals['_REJECT_REASON']._serialized_end=1674
+  _globals['_PREPARETABLECHANGEREQUEST']._serialized_start=1677
+  _globals['_PREPARETABLECHANGEREQUEST']._serialized_end=1806
+  _globals['_PREPARETABLECHANGERESPONSE']._serialized_start=1808
+  _globals['_PREPARETABLECHANGERESPONSE']._serialized_end=1836
+  _globals['_DECIDETABLECHANGEREQUEST']._serialized_start=1838
+  _globals['_DECIDETABLECHANGEREQUEST']._serialized_end=1919
+  _globals['_DECIDETABLECHANGERESPONSE']._serialized_start=1921
+  _globals['_DECIDETABLECHANGERESPONSE']._serialized_end=1948
+  _globals['_GETTABLEDECISIONREQUEST']._serialized_start=1950
+  _globals['_GETTABLEDECISIONREQUEST']._serialized_end=2014
+  _globals['_GETTABLEDECISIONRESPONSE']._serialized_start=2017
+  _globals['_GETTABLEDECISIONRESPONSE']._serialized_end=2216
+  _globals['_GETTABLEDECISIONRESPONSE_DECISION']._serialized_start=2112
+  _globals['_GETTABLEDECISIONRESPONSE_DECISION']._serialized_end=2216
+  _globals['_REPLICATION']._serialized_start=2219
+  _globals['_REPLICATION']._serialized_end=2605
 # @@protoc_insertion_point(module_scope)

@@ -249,12 +249,15 @@ class Heartbeat(_message.Message):
     WATERMARKS_FIELD_NUMBER: _builtins.int
     CFG_EPOCH_FIELD_NUMBER: _builtins.int
     OLDEST_LSN_FIELD_NUMBER: _builtins.int
+    ORIGIN_HEAD_LSN_FIELD_NUMBER: _builtins.int
     head_lsn: _builtins.int
     hlc: _builtins.int
     wall_ms: _builtins.int
     cfg_epoch: _builtins.int
     oldest_lsn: _builtins.int
     """The oldest position of this origin that can still be sent."""
+    origin_head_lsn: _builtins.int
+    """Position of the newest entry that the origin itself accepted."""
     @_builtins.property
     def origin(self) -> Global___Origin: ...
     @_builtins.property
@@ -271,10 +274,11 @@ class Heartbeat(_message.Message):
         watermarks: _abc.Iterable[Global___WatermarkEntry] | None = ...,
         cfg_epoch: _builtins.int = ...,
         oldest_lsn: _builtins.int = ...,
+        origin_head_lsn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cfg_epoch", b"cfg_epoch", "head_lsn", b"head_lsn", "hlc", b"hlc", "oldest_lsn", b"oldest_lsn", "origin", b"origin", "wall_ms", b"wall_ms", "watermarks", b"watermarks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cfg_epoch", b"cfg_epoch", "head_lsn", b"head_lsn", "hlc", b"hlc", "oldest_lsn", b"oldest_lsn", "origin", b"origin", "origin_head_lsn", b"origin_head_lsn", "wall_ms", b"wall_ms", "watermarks", b"watermarks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

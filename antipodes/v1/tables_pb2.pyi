@@ -476,26 +476,20 @@ class UpdateTableRequest(_message.Message):
 
     TABLE_NAME_FIELD_NUMBER: _builtins.int
     REPLICA_UPDATES_FIELD_NUMBER: _builtins.int
-    STREAM_SPECIFICATION_FIELD_NUMBER: _builtins.int
     table_name: _builtins.str
     @_builtins.property
     def replica_updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicationGroupUpdate]: ...
-    @_builtins.property
-    def stream_specification(self) -> Global___StreamSpecification: ...
     def __init__(
         self,
         *,
         table_name: _builtins.str = ...,
         replica_updates: _abc.Iterable[Global___ReplicationGroupUpdate] | None = ...,
-        stream_specification: Global___StreamSpecification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_stream_specification", b"_stream_specification", "stream_specification", b"stream_specification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream_specification", b"_stream_specification", "replica_updates", b"replica_updates", "stream_specification", b"stream_specification", "table_name", b"table_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replica_updates", b"replica_updates", "table_name", b"table_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__stream_specification: _TypeAlias = _typing.Literal["stream_specification"]  # noqa: Y015
-    _WhichOneofArgType__stream_specification: _TypeAlias = _typing.Literal["_stream_specification", b"_stream_specification"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__stream_specification) -> _WhichOneofReturnType__stream_specification | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateTableRequest: _TypeAlias = UpdateTableRequest  # noqa: Y015
 

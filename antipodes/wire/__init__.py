@@ -1,0 +1,1 @@
+"""Between the core and protobuf, and nothing else."""
