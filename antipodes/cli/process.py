@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 import pydantic
 import structlog
+from pydantic_core import PydanticUndefined
 
 from antipodes.cli import exits
 
@@ -127,7 +128,7 @@ def settings_options(
         for name, field in reversed(cls.model_fields.items()):
             flag = "--" + name.replace("_", "-")
             about = (field.description or "").rstrip(".")
-            if field.default not in (None, pydantic.fields.PydanticUndefined, "", ()):
+            if field.default not in (None, PydanticUndefined, "", ()):
                 about += f" [default: {field.default}]"
             about += f"  [env: {cls.env_prefix()}{name.upper()}]"
             if field.annotation is bool:

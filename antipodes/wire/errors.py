@@ -1,6 +1,7 @@
 """Errors on the wire: `google.rpc.Status` with an `ErrorInfo` whose reason is DynamoDB's code."""
 
 import grpc
+import grpc.aio
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
@@ -89,17 +90,16 @@ def from_message(message: types_pb2.Error) -> AntipodesError:
     return error_for(message.code, message.message)
 
 
-def from_call(error: grpc.RpcError) -> AntipodesError:
+def from_call(error: grpc.aio.AioRpcError) -> AntipodesError:
     """Read the error of a failed call; what carries no details of ours is mapped by its status.
 
     A connection that broke gives ServiceUnavailable: whether a write was applied is then unknown,
     unless the call never left (the caller knows its own operation).
     """
-    assert isinstance(error, grpc.Call) or hasattr(error, "code")
-    for key, value in error.trailing_metadata() or ():
-        if key == DETAILS_KEY:
-            known = from_status(status_pb2.Status.FromString(value))
-            if known is not None:
-                return known
+    details_bytes = dict(error.trailing_metadata() or ()).get(DETAILS_KEY)
+    if isinstance(details_bytes, bytes):
+        known = from_status(status_pb2.Status.FromString(details_bytes))
+        if known is not None:
+            return known
     code, details = error.code(), error.details() or ""
     return _WITHOUT_DETAILS.get(code, InternalServerError)(details or f"call failed: {code.name}")
