@@ -1,4 +1,4 @@
-"""The order of regions is a law, whatever the regions and the wish."""
+"""The order of regions is a law; which regions get traffic follows from what was seen."""
 
 from math import inf, nan
 from random import Random
@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antipodes.core.regions import AWS_REGIONS, Coordinates, distance_km
+from antipodes.v1.admin_pb2 import LINK_STATE_STOPPED, GetStatusResponse, LinkStatus
 from antipodes_router.routing import (
     RegionView,
     Wish,
@@ -15,6 +16,7 @@ from antipodes_router.routing import (
     order_regions,
     parse_coordinates,
 )
+from antipodes_router.topology import Place, Topology
 
 milliseconds = st.sampled_from([-1.0, 0.0, 2.0, 80.0])
 places = st.builds(Coordinates, st.sampled_from([-90.0, 0.0, 50.0]), st.sampled_from([-180.0, 9.0]))
@@ -143,5 +145,109 @@ def test_malformed_coordinates_are_refused(text: str) -> None:
 
 
 def test_coordinates_off_the_globe_are_refused() -> None:
-    with pytest.raises(ValueError, match="latitude -90.5"):
+    with pytest.raises(ValueError, match=r"latitude -90\.5"):
         check_coordinates(-90.5, 0)
+
+
+# Topology: time is given, nothing waits.
+
+
+def topology(*names_: str, **settings: object) -> Topology:
+    places_ = {name: Place("host:1", AWS_REGIONS[name]) for name in names_}
+    return Topology(places_, **settings)  # type: ignore[arg-type]
+
+
+def status(*unsynced: str, **fields: str) -> GetStatusResponse:
+    links = [LinkStatus(peer_region=peer) for peer in unsynced]
+    return GetStatusResponse(links=links, **fields)  # type: ignore[arg-type]
+
+
+def available(regions: Topology) -> list[str]:
+    return [view.region for view in regions.snapshot.regions if view.available]
+
+
+def reason(regions: Topology, name: str) -> str:
+    view = regions.view(name)
+    assert view is not None
+    return view.reason
+
+
+async def test_healthy_region_waits_for_the_first_check_of_its_peer() -> None:
+    regions = topology("eu-west-1", "us-east-1")
+    regions.answered("us-east-1", 1, now_ms=0)
+    regions.reported("us-east-1", status("eu-west-1"), now_ms=0)
+    assert reason(regions, "us-east-1") == "waiting for the first health check of eu-west-1"
+    regions.failed("eu-west-1", "refused", now_ms=0)
+    assert available(regions) == ["us-east-1"]
+
+
+async def test_region_waits_for_a_healthy_peer_and_no_longer_when_the_peer_dies() -> None:
+    regions = topology("eu-west-1", "us-east-1")
+    for name in ("eu-west-1", "us-east-1"):
+        regions.answered(name, 1, now_ms=0)
+    regions.reported("eu-west-1", status(), now_ms=0)
+    regions.reported("us-east-1", status("eu-west-1"), now_ms=0)
+    assert available(regions) == ["eu-west-1"]
+    regions.failed("eu-west-1", "refused", now_ms=0)
+    assert available(regions) == ["us-east-1"]
+
+
+async def test_stopped_link_keeps_a_region_out_and_says_why() -> None:
+    regions = topology("eu-west-1", "us-east-1")
+    for name in ("eu-west-1", "us-east-1"):
+        regions.answered(name, 1, now_ms=0)
+    stopped = LinkStatus(peer_region="eu-west-1", state=LINK_STATE_STOPPED, last_error="gap")
+    regions.reported("us-east-1", GetStatusResponse(links=[stopped]), now_ms=0)
+    assert reason(regions, "us-east-1") == "its link to eu-west-1 stopped: gap"
+
+
+async def test_status_of_a_process_that_is_gone_does_not_count() -> None:
+    regions = topology("us-east-1")
+    regions.answered("us-east-1", 1, now_ms=0)
+    regions.failed("us-east-1", "the connection broke", now_ms=1)
+    regions.reported("us-east-1", status(), now_ms=2)
+    regions.answered("us-east-1", 1, now_ms=3)
+    assert available(regions) == []
+    regions.reported("us-east-1", status(), now_ms=4)
+    assert available(regions) == ["us-east-1"]
+
+
+async def test_long_wait_ends_for_regions_that_take_writes_first() -> None:
+    regions = topology("eu-west-1", "us-east-1", catch_up_wait_ms=100)
+    for name in ("eu-west-1", "us-east-1"):
+        regions.answered(name, 1, now_ms=0)
+    regions.reported("eu-west-1", status(writes_refused="disk full"), now_ms=0)
+    regions.reported("us-east-1", status("eu-west-1"), now_ms=99)
+    assert available(regions) == []
+    regions.answered("us-east-1", 1, now_ms=100)
+    assert available(regions) == ["us-east-1"]
+
+
+async def test_long_wait_never_ends_for_another_cluster() -> None:
+    regions = topology("us-east-1", cluster_id="c1", catch_up_wait_ms=0)
+    regions.answered("us-east-1", 1, now_ms=0)
+    assert available(regions) == []
+    regions.reported("us-east-1", status(cluster_id="c2"), now_ms=9)
+    assert available(regions) == []
+
+
+@given(st.lists(st.floats(0.01, 9.9), min_size=1, max_size=40))
+async def test_noise_of_a_local_network_settles_and_makes_no_generation(
+    trips: list[float],
+) -> None:
+    regions = topology("us-east-1")
+    regions.answered("us-east-1", 0.5, now_ms=0)
+    generation = regions.snapshot.generation
+    for trip in trips:
+        regions.answered("us-east-1", trip, now_ms=0)
+    assert regions.snapshot.generation == generation
+    assert regions.snapshot.regions[0].nearness_ms == 0
+    assert regions.snapshot.regions[0].round_trip_ms > 0
+
+
+async def test_region_that_moved_away_is_noticed_when_old_round_trips_are_forgotten() -> None:
+    regions = topology("us-east-1")
+    regions.answered("us-east-1", 1, now_ms=0)
+    for _ in range(16):
+        regions.answered("us-east-1", 80.5, now_ms=0)
+    assert regions.snapshot.regions[0].nearness_ms == 80
