@@ -58,7 +58,7 @@ def parse_number(text: str) -> Number:
     sign, whole, fraction, power = match.groups(default="")
     significant = (whole + fraction).lstrip("0")
     # The exponent's own text may be absurdly long; beyond six digits only its sign matters.
-    shift = int(power) if len(power) < 8 else (-(10**7) if power[0] == "-" else 10**7)
+    shift = int(power or 0) if len(power) < 8 else (-(10**7) if power[0] == "-" else 10**7)
     exponent = len(significant) - 1 - len(fraction) + shift
     digits = significant.rstrip("0")
     if not digits:

@@ -147,6 +147,7 @@ class Catalog:
         by_id: Tables that exist, those under change included.
         dead: Ids of deleted tables; entries that still arrive for them are skipped.
         pending: Changes under way, by change id.
+        purge_due: Deleted tables have left something behind.
         generation: Grows with every change, so that readers know when to look again.
     """
 
@@ -157,6 +158,7 @@ class Catalog:
         self.dead: set[bytes] = set()
         self.pending: dict[str, PendingChange] = {}
         self.generation = 0
+        self.purge_due = False
 
     def load(self, txn: Transaction) -> None:
         """Read everything from storage."""
@@ -171,6 +173,7 @@ class Catalog:
                 self.dead.add(key)
             else:
                 self.by_id[key] = table
+        self.purge_due = next(_prefixed(txn, self._dbs.meta, _PURGE), None) is not None
         cursor = txn.cursor(self._dbs.changes)
         for key in keys_from(cursor, b""):
             self.pending[key.decode()] = PendingChange.from_json(cursor.value())
@@ -210,7 +213,7 @@ class Catalog:
         elif table.status != "ACTIVE":
             raise ResourceInUseException(
                 "Attempt to change a resource which is still in use: Table is being"
-                f" {_PARTICIPLE[table.status]}: {table.name}"
+                f" {PARTICIPLE[table.status]}: {table.name}"
             )
         elif change.kind == ADD_REPLICAS:
             if self._has_data(txn, table):
@@ -266,15 +269,6 @@ class Catalog:
         else:
             self._drop_pending(txn, change_id)
 
-    def unconfirmed_regions(self, table: Table) -> frozenset[str]:
-        """Name the regions that have not confirmed the newest change of a table."""
-        return frozenset(
-            region
-            for pending in self.pending.values()
-            if pending.change.table_id == table.id
-            for region in pending.unconfirmed
-        )
-
     def purge(self, txn: Transaction) -> bool:
         """Remove some of what deleted tables have left behind.
 
@@ -284,6 +278,7 @@ class Catalog:
         cursor = txn.cursor(self._dbs.meta)
         row = next(keys_from(cursor, _PURGE), None)
         if row is None:
+            self.purge_due = False
             return False
         number = row[len(_PURGE) :]
         left = PURGE_KEYS_MAX
@@ -302,19 +297,11 @@ class Catalog:
 
     def add_statistics(self, txn: Transaction, number: bytes, items: int, size: int) -> None:
         """Add to a table's counts."""
-        before = self.statistics(txn, number)
+        before = read_statistics(txn, self._dbs, number)
         txn.put(
             _STATISTICS + number, _COUNTS.pack(before[0] + items, before[1] + size),
             db=self._dbs.meta,
         )  # fmt: skip
-
-    def statistics(self, txn: Transaction, number: bytes) -> tuple[int, int]:
-        """Read how many items a table holds, and how many bytes they count."""
-        stored = txn.get(_STATISTICS + number, db=self._dbs.meta)
-        if stored is None:
-            return 0, 0
-        items, size = _COUNTS.unpack(stored)
-        return items, size
 
     def _check_absent(self, change: Change) -> None:
         if (present := self.named(change.name)) is not None:
@@ -323,7 +310,7 @@ class Catalog:
                 f"Table already exists: {change.name}{where}"
                 if present.status == "ACTIVE"
                 else "Attempt to change a resource which is still in use: Table is being"
-                f" {_PARTICIPLE[present.status]}: {change.name}{where}"
+                f" {PARTICIPLE[present.status]}: {change.name}{where}"
             )
         if change.table_id in self.dead:
             raise ResourceInUseException(f"the id of table {change.name} was used before")
@@ -347,6 +334,7 @@ class Catalog:
     def _remove_table(self, txn: Transaction, table: Table) -> None:
         txn.put(table.id, table.with_status("DELETED").to_json(), db=self._dbs.tables)
         txn.put(_PURGE + table.number, b"", db=self._dbs.meta)
+        self.purge_due = True
         self.dead.add(table.id)
         del self.by_id[table.id]
         self.generation += 1
@@ -362,7 +350,16 @@ class Catalog:
         self.generation += 1
 
 
-_PARTICIPLE = {"CREATING": "created", "UPDATING": "updated", "DELETING": "deleted"}
+def read_statistics(txn: Transaction, dbs: Databases, number: bytes) -> tuple[int, int]:
+    """Read how many items a table holds, and how many bytes they count."""
+    stored = txn.get(_STATISTICS + number, db=dbs.meta)
+    if stored is None:
+        return 0, 0
+    items, size = _COUNTS.unpack(stored)
+    return items, size
+
+
+PARTICIPLE = {"CREATING": "created", "UPDATING": "updated", "DELETING": "deleted"}
 
 
 def _prefixed(txn: Transaction, db: Any, prefix: bytes) -> Iterator[bytes]:

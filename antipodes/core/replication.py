@@ -16,7 +16,7 @@ from typing import Any, assert_never
 from antipodes.core.catalog import Catalog, Change, writable
 from antipodes.core.clock import HybridClock, to_ms
 from antipodes.core.conflicts import Contender, pick_winner, print_conflict
-from antipodes.core.errors import AntipodesError, Corrupt
+from antipodes.core.errors import AntipodesError, Corrupt, ServiceUnavailable
 from antipodes.core.formats import (
     LSN,
     NO_TRANSACTION,
@@ -375,13 +375,12 @@ class Replica:
 
     # --- writes of other regions
 
-    def _apply(self, txn: Transaction, event: EntriesArrived, now_ms: int) -> ReportProgress:
+    def _apply(self, txn: Transaction, event: EntriesArrived, now_ms: int) -> Effect:
         watermark = self.watermarks.get(event.origin, 0)
         if event.prev_lsn > watermark:
-            raise Corrupt(
-                f"gap in the log of {self.names.get(event.origin)}: have {watermark},"
-                f" got entries after {event.prev_lsn}"
-            )
+            # What came before was refused, by a full disk perhaps; the tail fetches it again.
+            gap = f"entries after {event.prev_lsn} came, but only {watermark} is applied"
+            return Refuse(event.token, ServiceUnavailable(gap))
         applied = 0
         newest_wall_ms = 0
         for sent in event.entries:

@@ -429,6 +429,7 @@ class TailReceiver:
         match message:
             case Welcome():
                 self._failures = 0
+                self.last_error = ""
                 self.origin = message.origin
                 self.state = LinkState.CATCHING_UP
                 return [Learn(OriginsNamed((message.origin, *message.known_origins)))]

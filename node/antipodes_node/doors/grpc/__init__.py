@@ -1,0 +1,1 @@
+"""The gRPC door: servicers translate, call the service, and translate back."""

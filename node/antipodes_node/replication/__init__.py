@@ -1,0 +1,1 @@
+"""Talking to the other regions: tails, and table changes that all make together."""

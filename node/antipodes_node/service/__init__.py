@@ -1,0 +1,1 @@
+"""One method per operation: the only place that decides. Both doors call it."""
