@@ -1,0 +1,5 @@
+"""``python -m antipodes.cli``, the same as ``antipodes``."""
+
+from antipodes.cli import main
+
+main()
