@@ -1,0 +1,1 @@
+"""The demonstration: real data, real processes, real failures, and a check of everything."""

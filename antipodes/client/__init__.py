@@ -1,0 +1,1 @@
+"""The SDK: what `antipodes.connect` and `antipodes.aio.connect` open."""
