@@ -127,13 +127,13 @@ def query(
     """Show the items of one partition key, in order of the sort key."""
     given: dict[str, Any] = {}
     if low is not None and high is not None:
-        given["between"] = (_value(low), _value(high))
+        given["sort_between"] = (_value(low), _value(high))
     elif low is not None:
-        given["ge"] = _value(low)
+        given["sort_ge"] = _value(low)
     elif high is not None:
-        given["le"] = _value(high)
+        given["sort_le"] = _value(high)
     if begins_with is not None:
-        given["begins_with"] = begins_with
+        given["sort_begins_with"] = begins_with
     with antipodes.connect(endpoint, region=region) as client:
         items = client.table(table).query(
             _value(partition), forward=not reverse, limit=limit, **given

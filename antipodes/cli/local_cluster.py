@@ -256,9 +256,9 @@ class LocalCluster:
             "http_port": self.http_port,
             "supervisor": _identify(os.getpid()),
             "processes": {
-                m.name: _identify(m.process.pid)
+                m.name: identity
                 for m in self.members.values()
-                if m.process is not None
+                if m.process is not None and (identity := _identify(m.process.pid))
             },
         }
         fresh = self.directory / (STATE + ".new")
@@ -360,9 +360,12 @@ def stop_cluster(directory: Path) -> list[str]:
     return names
 
 
-def _identify(pid: int) -> dict[str, Any]:
-    """Name a process so that another one with its number is not taken for it."""
-    return {"pid": pid, "started": psutil.Process(pid).create_time()}
+def _identify(pid: int) -> dict[str, Any] | None:
+    """Name a process so that another one with its number is not taken for it; None if it ended."""
+    try:
+        return {"pid": pid, "started": psutil.Process(pid).create_time()}
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _find(identity: dict[str, Any]) -> psutil.Process | None:

@@ -32,6 +32,7 @@ REGION_KEY = "antipodes-region"
 NEAR_KEY = "antipodes-near"
 FAILOVER_KEY = "antipodes-failover"
 SERVED_BY_KEY = "antipodes-served-by"
+REFUSED_KEY = "antipodes-refused"
 
 FAILOVER_NEVER = "never"
 
@@ -82,12 +83,19 @@ Context = aio.ServicerContext[bytes, bytes]
 
 
 class Refused(Exception):
-    """The router itself ends the call."""
+    """The router itself ends the call.
 
-    def __init__(self, code: StatusCode, details: str) -> None:
+    Args:
+        code: Of the status.
+        details: Of the status.
+        begun: A node may have seen the call; otherwise the client is told that none has.
+    """
+
+    def __init__(self, code: StatusCode, details: str, *, begun: bool = False) -> None:
         super().__init__(details)
         self.code = code
         self.details = details
+        self.trailing: Metadata = () if begun else ((REFUSED_KEY, "true"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +196,14 @@ class Forwarding(grpc.GenericRpcHandler):
                 finally:
                     upstream.live.discard(call)
         except Refused as refusal:
-            await context.abort(refusal.code, refusal.details)
+            await context.abort(refusal.code, refusal.details, refusal.trailing)
 
     async def _pass_stream(self, method: str, context: Context) -> None:
         try:
             plan = self._read_metadata(context)
             upstream = self._pick(method, plan, [])
         except Refused as refusal:
-            await context.abort(refusal.code, refusal.details)
+            await context.abort(refusal.code, refusal.details, refusal.trailing)
         call = upstream.stream(method)(timeout=context.time_remaining(), metadata=plan.metadata)
         upstream.live.add(call)
         linger_s = 0 if method in ONE_REQUEST else HALF_CLOSE_LINGER_S
@@ -319,4 +327,4 @@ def _was_cut(upstream: Upstream, call: object) -> bool:
 
 
 def _stopped_answering(region: str) -> Refused:
-    return Refused(StatusCode.UNAVAILABLE, f"region {region} stopped answering")
+    return Refused(StatusCode.UNAVAILABLE, f"region {region} stopped answering", begun=True)

@@ -518,6 +518,7 @@ async def test_without_any_region_the_client_hears_why(nodes: Start) -> None:
         error = await refusal(router.call(GET))
         assert error.code() is StatusCode.UNAVAILABLE
         assert str(error.details()).startswith("no region is available: eu-west-1: ")
+        assert ("antipodes-refused", "true") in tuple(error.trailing_metadata())
         assert "us-east-1: its health check says NOT_SERVING" in str(error.details())
         assert (await watch.read()).status == NOT_SERVING
         watch.cancel()
