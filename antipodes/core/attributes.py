@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from antipodes.core import limits
+from antipodes.core import limits, shapes
 from antipodes.core.errors import SerializationException, ValidationException
 
 AttributeValue = dict[str, Any]
@@ -57,8 +57,11 @@ def parse_number(text: str) -> Number:
         )
     sign, whole, fraction, power = match.groups(default="")
     significant = (whole + fraction).lstrip("0")
-    # The exponent's own text may be absurdly long; beyond six digits only its sign matters.
-    shift = int(power or 0) if len(power) < 8 else (-(10**7) if power[0] == "-" else 10**7)
+    # The exponent's own text may be absurdly long; beyond eight digits only its sign matters.
+    magnitude = power.lstrip("+-").lstrip("0")
+    shift = int(magnitude or 0) if len(magnitude) <= 8 else 10**9
+    if power.startswith("-"):
+        shift = -shift
     exponent = len(significant) - 1 - len(fraction) + shift
     digits = significant.rstrip("0")
     if not digits:
@@ -126,61 +129,27 @@ def decode_binary(text: str) -> bytes:
         ) from error
 
 
-def _require(value: object, wanted: type, name: str) -> None:
-    if isinstance(value, wanted):
-        return
-    if isinstance(value, bool):
-        found = "TRUE_VALUE" if value else "FALSE_VALUE"
-    elif isinstance(value, int):
-        found = "NUMBER_VALUE"
-    elif isinstance(value, float):
-        found = "DECIMAL_VALUE"
-    elif isinstance(value, str):
-        found = "STRING_VALUE"
-    elif isinstance(value, dict):
-        raise SerializationException("Start of structure or map found where not expected")
-    elif isinstance(value, list):
-        raise SerializationException("Unrecognized collection type class java.lang.String")
-    else:
-        raise SerializationException("Unexpected value type in payload")
-    raise SerializationException(f"{found} cannot be converted to {name}")
-
-
-def _text(value: object) -> str:
-    _require(value, str, "String")
-    assert isinstance(value, str)
-    return value
-
-
-def _elements(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise SerializationException("Unexpected field type")
-    return value
-
-
 def _normal_string(value: object, _depth: int) -> tuple[str, int]:
-    text = _text(value)
-    return text, len(text) if text.isascii() else len(text.encode())
+    content = shapes.text(value)
+    return content, len(content) if content.isascii() else len(content.encode())
 
 
 def _normal_number(value: object, _depth: int) -> tuple[str, int]:
-    number = normal_number(_text(value))
+    number = normal_number(shapes.text(value))
     return number, number_size(number)
 
 
 def _normal_binary(value: object, _depth: int) -> tuple[str, int]:
-    raw = decode_binary(_text(value))
+    raw = decode_binary(shapes.text(value))
     return b64encode(raw).decode(), len(raw)
 
 
 def _normal_bool(value: object, _depth: int) -> tuple[bool, int]:
-    _require(value, bool, "Boolean")
-    return bool(value), 1
+    return shapes.boolean(value), 1
 
 
 def _normal_null(value: object, _depth: int) -> tuple[bool, int]:
-    _require(value, bool, "Boolean")
-    if not value:
+    if not shapes.boolean(value):
         raise ValidationException(
             _INVALID + "Null attribute value types must have the value of true"
         )
@@ -188,7 +157,7 @@ def _normal_null(value: object, _depth: int) -> tuple[bool, int]:
 
 
 def _normal_string_set(value: object, _depth: int) -> tuple[list[str], int]:
-    texts = [_text(element) for element in _elements(value)]
+    texts = [shapes.text(element) for element in shapes.elements(value)]
     if not texts:
         raise ValidationException(_INVALID + "An string set  may not be empty")
     distinct = sorted(set(texts))
@@ -200,7 +169,7 @@ def _normal_string_set(value: object, _depth: int) -> tuple[list[str], int]:
 
 
 def _normal_number_set(value: object, _depth: int) -> tuple[list[str], int]:
-    numbers = [normal_number(_text(element)) for element in _elements(value)]
+    numbers = [normal_number(shapes.text(element)) for element in shapes.elements(value)]
     if not numbers:
         raise ValidationException(_INVALID + "An number set  may not be empty")
     if len(set(numbers)) != len(numbers):
@@ -209,7 +178,7 @@ def _normal_number_set(value: object, _depth: int) -> tuple[list[str], int]:
 
 
 def _normal_binary_set(value: object, _depth: int) -> tuple[list[str], int]:
-    texts = [_text(element) for element in _elements(value)]
+    texts = [shapes.text(element) for element in shapes.elements(value)]
     if not texts:
         raise ValidationException(_INVALID + "Binary sets should not be empty")
     raws = sorted(decode_binary(text) for text in texts)
@@ -222,7 +191,7 @@ def _normal_binary_set(value: object, _depth: int) -> tuple[list[str], int]:
 
 def _normal_list(value: object, depth: int) -> tuple[list[AttributeValue], int]:
     normal, size = [], 3
-    for element in _elements(value):
+    for element in shapes.elements(value):
         element_normal, element_size = normal_value(element, depth + 1)
         normal.append(element_normal)
         size += 1 + element_size
@@ -230,10 +199,8 @@ def _normal_list(value: object, depth: int) -> tuple[list[AttributeValue], int]:
 
 
 def _normal_map(value: object, depth: int) -> tuple[Attributes, int]:
-    if not isinstance(value, dict):
-        raise SerializationException("Unexpected field type")
     normal, size = {}, 3
-    for name, element in value.items():
+    for name, element in shapes.structure(value).items():
         element_normal, element_size = normal_value(element, depth + 1)
         normal[name] = element_normal
         size += 1 + len(name.encode()) + element_size
@@ -268,9 +235,7 @@ def normal_value(value: object, depth: int = 0) -> tuple[AttributeValue, int]:
         ValidationException: Breaks a rule of the data model; texts as DynamoDB's.
         SerializationException: Not of the right JSON shape.
     """
-    if not isinstance(value, dict):
-        _require(value, dict, "AttributeValue")
-        raise SerializationException("Unexpected value type in payload")
+    value = shapes.structure(value)
     if depth > limits.NESTING_DEPTH_MAX:
         raise ValidationException("Nesting Levels have exceeded supported limits")
     if len(value) != 1:
@@ -304,12 +269,9 @@ def normal_attributes(attributes: object) -> tuple[Attributes, int]:
         ValidationException: As for `normal_value`, or a name is empty or too long.
         SerializationException: As for `normal_value`.
     """
-    if not isinstance(attributes, dict):
-        _require(attributes, dict, "Map")
-        raise SerializationException("Unexpected value type in payload")
     normal: Attributes = {}
     total = 0
-    for name, value in attributes.items():
+    for name, value in shapes.structure(attributes).items():
         normal[name], size = normal_value(value)
         name_size = len(name) if name.isascii() else len(name.encode())
         if not name_size:
@@ -320,13 +282,13 @@ def normal_attributes(attributes: object) -> tuple[Attributes, int]:
     return normal, total
 
 
-def number_order(text: str) -> tuple[int, int, str] | tuple[int, int, tuple[int, ...]]:
+def number_order(text: str) -> tuple[int, int, tuple[int, ...]]:
     """Give a sort key for numbers: compares as the numbers do."""
     negative, digits, exponent = parse_number(text)
     if not digits:
-        return (0, 0, "")
+        return (0, 0, ())
     if not negative:
-        return (1, exponent, digits)
+        return (1, exponent, tuple(map(ord, digits)))
     # A longer text is the greater magnitude, hence the smaller number: invert, and end high.
     return (-1, -exponent, (*(-ord(digit) for digit in digits), 1))
 

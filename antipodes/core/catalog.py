@@ -261,7 +261,7 @@ class Catalog:
     def confirm(self, txn: Transaction, change_id: str, region: str) -> None:
         """Note, as coordinator, that a participant has carried the decision out."""
         pending = self.pending.get(change_id)
-        if pending is None:
+        if pending is None or pending.state != COMMITTED:
             return
         left = tuple(r for r in pending.unconfirmed if r != region)
         if left:

@@ -9,6 +9,9 @@
     │   ├── ResourceInUseException
     │   ├── LimitExceededException
     │   ├── ConditionalCheckFailedException
+    │   ├── TransactionCanceledException
+    │   ├── IdempotentParameterMismatchException
+    │   ├── DuplicateItemException
     │   └── TrimmedDataAccessException
     ├── Unavailable                         try again, here or in another region
     │   ├── ServiceUnavailable              nothing was done
@@ -21,7 +24,10 @@ the code, so both doors and the SDK meet the same class. Source: DynamoDB develo
 handling with DynamoDB".
 """
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import orjson
 
 
 class AntipodesError(Exception):
@@ -46,6 +52,10 @@ class AntipodesError(Exception):
 
     def __str__(self) -> str:
         return self.message or self.code
+
+    def members(self) -> dict[str, Any]:
+        """Give what DynamoDB's answer carries beside code and message, in its JSON shape."""
+        return {}
 
 
 class Rejected(AntipodesError):
@@ -92,9 +102,75 @@ class LimitExceededException(Rejected):
 
 
 class ConditionalCheckFailedException(Rejected):
-    """The stored item does not fulfil the condition."""
+    """The stored item does not fulfil the condition.
+
+    Args:
+        message: Text for a person.
+        item: The stored item in DynamoDB's JSON, when it was asked for and there is one.
+    """
 
     code = "ConditionalCheckFailedException"
+
+    def __init__(
+        self, message: str = "The conditional request failed", item: bytes | None = None
+    ) -> None:
+        super().__init__(message)
+        self.item = item
+
+    def members(self) -> dict[str, Any]:
+        """Give the item."""
+        return {} if self.item is None else {"Item": orjson.loads(self.item)}
+
+
+class TransactionCanceledException(Rejected):
+    """At least one action of a transaction cannot be done, so none was.
+
+    Args:
+        message: Text for a person.
+        reasons: One for each action, in DynamoDB's JSON shape.
+    """
+
+    code = "TransactionCanceledException"
+
+    def __init__(self, message: str = "", reasons: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+    @classmethod
+    def because(cls, causes: Sequence[AntipodesError | None]) -> "TransactionCanceledException":
+        """Build the error from what each action ran into; None for those that could be done."""
+        reasons = [_reason(cause) for cause in causes]
+        codes = ", ".join(reason["Code"] for reason in reasons)
+        return cls(
+            "Transaction cancelled, please refer cancellation reasons for specific reasons"
+            f" [{codes}]",
+            reasons,
+        )
+
+    def members(self) -> dict[str, Any]:
+        """Give the reasons."""
+        return {"CancellationReasons": list(self.reasons)}
+
+
+def _reason(cause: AntipodesError | None) -> dict[str, Any]:
+    if cause is None:
+        return {"Code": "None"}
+    code = "ValidationError" if isinstance(cause, ValidationException) else cause.code
+    return {
+        "Code": code.removesuffix("Exception"), "Message": cause.message, **cause.members(),
+    }  # fmt: skip
+
+
+class IdempotentParameterMismatchException(Rejected):
+    """The token of a transaction was used before, with other parameters."""
+
+    code = "IdempotentParameterMismatchException"
+
+
+class DuplicateItemException(Rejected):
+    """A PartiQL INSERT meets an item that is there already."""
+
+    code = "DuplicateItemException"
 
 
 class TrimmedDataAccessException(Rejected):

@@ -7,8 +7,9 @@ one example of each version; a reader is never removed.
 """
 
 import enum
+from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import google_crc32c
 
@@ -29,10 +30,11 @@ _CRC_END = 5  # format byte and checksum
 _HEAD = Struct(">BI")
 
 
-def crc32c(data: bytes) -> int:
-    """Compute the checksum that guards stored and sent bytes."""
-    value: int = google_crc32c.value(data)
-    return value
+_untyped: Any = google_crc32c
+crc32c: Callable[[bytes], int] = _untyped.value
+"""Computes the checksum that guards stored and sent bytes."""
+crc32c_extend: Callable[[int, bytes], int] = _untyped.extend
+"""Computes the checksum of what came before and of more bytes."""
 
 
 class Kind(enum.IntEnum):
@@ -253,8 +255,10 @@ def decode_log(stored: bytes) -> LogEntry:
         Corrupt: The checksum does not match, or the format is unknown.
     """
     _check_format(stored, LOG_FORMAT, "log entry")
-    flags, commit_ms, old_size, n_body = _LOG.unpack_from(stored, _CRC_END)
     body_at = _CRC_END + _LOG.size
+    if len(stored) < body_at:
+        raise Corrupt("log entry is cut short")
+    flags, commit_ms, old_size, n_body = _LOG.unpack_from(stored, _CRC_END)
     old = stored[body_at + n_body :]
     if crc32c(stored[_CRC_END:body_at] + old) != _HEAD.unpack_from(stored)[1]:
         raise Corrupt("log entry fails its checksum")

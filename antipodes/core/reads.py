@@ -1,6 +1,6 @@
 """Reading items: by key, by partition in order of the sort key, and all of a table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from antipodes.core.store import Cursor, Databases, Transaction
 from antipodes.core.tables import Table
 
 _ABOVE_ALL = b"\xff" * 511
+_HASHES = 1 << (8 * HASH_BYTES)
 _CUT_KEY_BYTES = SORT_PREFIX_START + SORT_PREFIX_BYTES_MAX + HASH_BYTES
 
 
@@ -109,7 +110,7 @@ def query(
     found = (
         _walk_forward(cursor, prefix, bounds) if forward else _walk_backward(cursor, prefix, bounds)
     )
-    return _fill_page(found, limit)
+    return fill_page(found, limit)
 
 
 def scan(
@@ -119,6 +120,7 @@ def scan(
     *,
     start_after: ItemKey | None = None,
     limit: int | None = None,
+    segment: tuple[int, int] | None = None,
 ) -> Page:
     """Read a page of a whole table, in the order of storage.
 
@@ -128,11 +130,15 @@ def scan(
         table: The table.
         start_after: Key of the last item of the page before.
         limit: At most so many items; the page also ends at 1 MiB.
+        segment: Only this part, of so many; parts are ranges of the partition key's hash.
     """
-    start = table.number
+    number, of = segment or (0, 1)
+    start = table.number + (number * _HASHES // of).to_bytes(HASH_BYTES)
+    end = None if number + 1 == of else ((number + 1) * _HASHES // of).to_bytes(HASH_BYTES)
     if start_after is not None:
-        start = physical_key(table.schema, table.number, start_after) + b"\0"
-    return _fill_page(_walk(txn.cursor(dbs.items), table.number, start), limit)
+        start = max(start, physical_key(table.schema, table.number, start_after) + b"\0")
+    found = _walk(txn.cursor(dbs.items), table.number, start, end and table.number + end)
+    return fill_page(found, limit)
 
 
 def digest_items(records: list[ItemRecord]) -> int:
@@ -208,11 +214,11 @@ class _Bounds:
         return stem is not None and order > stem and not order.startswith(stem)
 
 
-def _walk(cursor: Cursor, prefix: bytes, start: bytes) -> Iterator[ItemRecord]:
+def _walk(cursor: Cursor, prefix: bytes, start: bytes, end: bytes | None) -> Iterator[ItemRecord]:
     found = cursor.set_range(start)
     while found:
         key, stored = cursor.item()
-        if not key.startswith(prefix):
+        if not key.startswith(prefix) or (end is not None and key >= end):
             return
         yield decode_item(stored)
         found = cursor.next()
@@ -264,7 +270,8 @@ def _read_run(
     return run, found
 
 
-def _fill_page(found: Iterator[ItemRecord], limit: int | None) -> Page:
+def fill_page(found: Iterable[ItemRecord], limit: int | None) -> Page:
+    """Take items until there are enough; says where to go on even if nothing is left there."""
     records: list[ItemRecord] = []
     size = 0
     for record in found:

@@ -9,14 +9,21 @@ restart and a first start. What was changed in memory by the failed transaction 
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from struct import Struct
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from antipodes.core.catalog import Catalog, Change, writable
 from antipodes.core.clock import HybridClock, to_ms
 from antipodes.core.conflicts import Contender, pick_winner, print_conflict
-from antipodes.core.errors import AntipodesError, Corrupt, ServiceUnavailable
+from antipodes.core.errors import (
+    AntipodesError,
+    Corrupt,
+    Rejected,
+    ServiceUnavailable,
+    TransactionCanceledException,
+)
 from antipodes.core.formats import (
     LSN,
     NO_TRANSACTION,
@@ -32,6 +39,7 @@ from antipodes.core.formats import (
     encode_log,
     peek_dot,
 )
+from antipodes.core.idempotency import remember, was_done
 from antipodes.core.keys import ItemKey, physical_key
 from antipodes.core.store import Databases, Transaction
 from antipodes.core.streams import index_prefix
@@ -55,6 +63,19 @@ _INCARNATION = b"incarnation"
 _ORIGIN = b"origin/"
 
 
+class Decision(NamedTuple):
+    """What becomes of an item."""
+
+    payload: bytes | None
+    """The whole item as printed; None to delete it."""
+    size: int
+    """As DynamoDB counts; 0 when deleted."""
+
+
+KEEP = Decision(None, -1)
+"""The item is left as it is, without a new version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """A client's wish for one item; everything about it that needs no storage is done.
@@ -66,6 +87,8 @@ class Write:
         payload: The whole item as printed; None to delete it.
         size: Of the item, as DynamoDB counts.
         cause: Who asked.
+        decide: Takes the item as it is stored and gives what becomes of it, in place of payload
+            and size; raises an `AntipodesError` when a condition does not hold.
     """
 
     table: Table
@@ -74,6 +97,7 @@ class Write:
     payload: bytes | None
     size: int
     cause: Cause = Cause.USER
+    decide: Callable[[bytes | None], Decision] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +107,10 @@ class WriteRequested:
     writes: tuple[Write, ...]
     token: Any = None
     """Given back with the effect."""
+    transaction: bool = False
+    """They belong together everywhere, and are refused with a reason for each."""
+    once: tuple[str, bytes] | None = None
+    """Token and fingerprint of a request that must have effect only once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +186,10 @@ class WriteOutcome:
     """Of the version made; 0 when none was needed."""
     lsn: int
     """Position of its entry; 0 when none was needed."""
+    old_size: int = 0
+    """Of the item before, as DynamoDB counts."""
+    size: int = 0
+    """Of the item now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +198,7 @@ class Acknowledge:
 
     token: Any
     outcomes: tuple[WriteOutcome, ...]
+    """One for each write; none when the same request was done before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +334,7 @@ class Replica:
                 self.catalog.confirm(txn, event.change_id, event.region)
                 return Confirm(event.token)
             case PurgeDue():
+                self._persist_statistics(txn)  # Not after their table's are removed.
                 return Confirm(event.token, more=self.catalog.purge(txn))
             case _:
                 assert_never(event)
@@ -312,6 +346,9 @@ class Replica:
             _HLC_HEAD_COMMIT.pack(self.clock.value, self.head_lsn, self._commit_ms),
             db=self._dbs.meta,
         )
+        self._persist_statistics(txn)
+
+    def _persist_statistics(self, txn: Transaction) -> None:
         for number, (items, size) in self._statistics.items():
             self.catalog.add_statistics(txn, number, items, size)
         self._statistics.clear()
@@ -325,25 +362,87 @@ class Replica:
                 writable(self.catalog.by_id.get(write.table.id), write.table.name)
                 for write in event.writes
             ]
+            if event.once is not None and was_done(txn, self._dbs.tokens, *event.once, now_ms):
+                return Acknowledge(event.token, ())
+            if event.transaction:
+                writes, members = self._decide_together(txn, event.writes, tables)
+            else:
+                writes = [self._decide(txn, write) for write in event.writes]
+                members = [_NOT_TOGETHER] * len(writes)
         except AntipodesError as error:
             return Refuse(event.token, error)
+        if event.once is not None:
+            remember(txn, self._dbs.tokens, *event.once, now_ms)
         return Acknowledge(
             event.token,
             tuple(
-                self._write_item(txn, write, table, now_ms)
-                for write, table in zip(event.writes, tables, strict=True)
+                self._write_item(txn, write, table, now_ms, member)
+                for write, table, member in zip(writes, tables, members, strict=True)
             ),
         )
 
+    def _decide(self, txn: Transaction, write: Write) -> Write:
+        """Let a write look at the item that is stored.
+
+        Raises:
+            AntipodesError: Its condition does not hold, or it cannot be applied.
+        """
+        if write.decide is None:
+            return write
+        stored = self._stored(txn, write.physical, write.key)
+        payload, size = write.decide(stored and stored.payload)
+        return replace(write, payload=payload, size=size)
+
+    def _decide_together(
+        self, txn: Transaction, wishes: tuple[Write, ...], tables: list[Table]
+    ) -> tuple[list[Write], list["_Member"]]:
+        """Let the writes of a transaction look at what is stored, and number their entries.
+
+        Raises:
+            TransactionCanceledException: One of them cannot be done; has a reason for each.
+        """
+        writes: list[Write] = []
+        reasons: list[AntipodesError | None] = []
+        for wish in wishes:
+            try:
+                writes.append(self._decide(txn, wish))
+                reasons.append(None)
+            except Rejected as error:
+                reasons.append(error)
+        if any(reasons):
+            raise TransactionCanceledException.because(reasons)
+        logged = [
+            write.size >= 0 and (table.replicated or self._changes(txn, write))
+            for write, table in zip(writes, tables, strict=True)
+        ]
+        name = _pack_dot(self.origin_id, self.head_lsn + 1)
+        count = sum(logged)
+        numbers = iter(range(count))
+        return writes, [
+            (name, next(numbers), count) if entry else _NOT_TOGETHER for entry in logged
+        ]
+
+    def _changes(self, txn: Transaction, write: Write) -> bool:
+        stored = self._stored(txn, write.physical, write.key)
+        return write.payload != (stored and stored.payload)
+
     def _write_item(
-        self, txn: Transaction, write: Write, table: Table, now_ms: int
+        self,
+        txn: Transaction,
+        write: Write,
+        table: Table,
+        now_ms: int,
+        member: "_Member",
     ) -> WriteOutcome:
         stored = self._stored(txn, write.physical, write.key)
         old = stored and stored.payload
         payload = write.payload
+        old_size = stored.size if stored else 0
+        if write.size < 0:  # KEEP
+            return WriteOutcome(old, 0, 0, old_size, old_size)
         changed = payload != old
         if not (changed or table.replicated):
-            return WriteOutcome(old, 0, 0)
+            return WriteOutcome(old, 0, 0, old_size, write.size)
         lsn = self.head_lsn + 1
         hlc = self._issue_hlc(stored.hlc if stored else 0, now_ms)
         context = self._context(stored, lsn)
@@ -351,8 +450,8 @@ class Replica:
         kind = Kind.NOOP if not changed else Kind.DELETE if payload is None else Kind.PUT
         body = encode_body(
             EntryBody(
-                kind, write.cause, 0, hlc, dot, now_ms, table.id, NO_TRANSACTION, 0, 0, context,
-                write.key, payload, write.size,
+                kind, write.cause, 0, hlc, dot, now_ms, table.id, *member, context, write.key,
+                payload, write.size,
             )
         )  # fmt: skip
         self._log(txn, table, write.physical, dot, body, stored, changed, now_ms)
@@ -360,7 +459,7 @@ class Replica:
             txn, table, write.physical, stored,
             ItemRecord(hlc, dot, context, lsn, write.key, payload, write.size),
         )  # fmt: skip
-        return WriteOutcome(old, hlc, lsn)
+        return WriteOutcome(old, hlc, lsn, old_size, write.size)
 
     def _issue_hlc(self, stored_hlc: int, now_ms: int) -> int:
         return self.clock.issue_after(stored_hlc, now_ms)
@@ -381,6 +480,10 @@ class Replica:
             # What came before was refused, by a full disk perhaps; the tail fetches it again.
             gap = f"entries after {event.prev_lsn} came, but only {watermark} is applied"
             return Refuse(event.token, ServiceUnavailable(gap))
+        if event.origin not in self.names:
+            # Likewise: stamps need the name, and what was named with these entries is lost.
+            unnamed = f"entries of origin {event.origin.hex()} came, but not its name"
+            return Refuse(event.token, ServiceUnavailable(unnamed))
         applied = 0
         newest_wall_ms = 0
         for sent in event.entries:
@@ -542,3 +645,7 @@ class Replica:
 
 _DOT = Struct(">8sQ")
 _pack_dot = _DOT.pack
+
+_Member = tuple[bytes, int, int]
+"""Transaction id, index and count of an entry."""
+_NOT_TOGETHER: _Member = (NO_TRANSACTION, 0, 0)

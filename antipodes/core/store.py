@@ -87,6 +87,8 @@ class Databases(NamedTuple):
     """Position, by origin id: everything up to it is applied."""
     conflicts: Any
     """Conflict records, by table number and log position."""
+    tokens: Any
+    """Transactions done of late, by token and by time."""
 
     @classmethod
     def open(cls, open_one: Callable[[str], Any]) -> "Databases":

@@ -170,7 +170,7 @@ class RecordPrinter:
         event_id = blake2b(self._arn + b"\0" + number.encode(), digest_size=16).hexdigest()
         written = b"MODIFY" if entry.existed else b"INSERT"
         name = b"REMOVE" if body.payload is None else written
-        size = key_size(self._schema.names, body.key, self._kinds)
+        size = key_size(self._schema.names, body.key[: len(self._kinds)], self._kinds)
         parts = [
             b'{"eventID":"', event_id.encode(), b'","eventName":"', name,
             b'","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":', self._region,

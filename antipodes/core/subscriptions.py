@@ -9,7 +9,6 @@ from antipodes.core.formats import LSN, decode_log
 from antipodes.core.store import Databases, Transaction, keys_from
 from antipodes.core.streams import INDEX_PREFIX_BYTES, RecordPrinter, Stream, index_prefix
 from antipodes.core.tables import Table
-from antipodes.core.tailing import log_head
 from antipodes.core.versions import OriginId
 
 RECORDS_MAX = 1000
@@ -40,6 +39,7 @@ def read_records(
     stream: Stream,
     printer: RecordPrinter,
     after_lsn: int,
+    head_lsn: int,
     *,
     records_max: int = RECORDS_MAX,
     bytes_max: int = limits.MIB,
@@ -53,6 +53,7 @@ def read_records(
         stream: Its stream.
         printer: For that stream.
         after_lsn: Position of the last record that was read.
+        head_lsn: Read no further than this, even if the log does.
         records_max: At most so many.
         bytes_max: The page ends when it is so large.
     """
@@ -61,6 +62,8 @@ def read_records(
     shards = {shard.index: shard.id for shard in stream.shards}
     found = merge(*(_positions(txn, dbs, table.number, index, after_lsn) for index in shards))
     for lsn, index in found:
+        if lsn > head_lsn:
+            break
         stored = txn.get(LSN.pack(lsn), db=dbs.log)
         assert stored is not None, "the index names an entry that the log does not hold"
         json, number, origin = printer.print(lsn, decode_log(stored))
@@ -68,7 +71,7 @@ def read_records(
         size += len(json)
         if len(records) >= records_max or size >= bytes_max:
             return RecordPage(records, lsn)
-    return RecordPage(records, max(after_lsn, log_head(txn, dbs)))
+    return RecordPage(records, max(after_lsn, head_lsn))
 
 
 def _positions(

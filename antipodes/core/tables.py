@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from antipodes.core import limits
+from antipodes.core import limits, shapes
 from antipodes.core.errors import ValidationException
 from antipodes.core.keys import TABLE_NUMBER_BYTES, KeyAttribute, KeySchema
 from antipodes.core.streams import Stream
@@ -110,12 +110,7 @@ def parse_table_name(request: Mapping[str, Any]) -> str:
     Raises:
         ValidationException: Missing, or not a table name.
     """
-    name = request.get("TableName")
-    if not isinstance(name, str):
-        raise ValidationException(
-            "1 validation error detected: Value null at 'tableName' failed to satisfy constraint:"
-            " Member must not be null"
-        )
+    name = shapes.text(shapes.required(request, "TableName"))
     if name.startswith("arn:"):
         name = name.partition(":table/")[2].partition("/")[0]
     if not limits.TABLE_NAME_LENGTH_MIN <= len(name) <= limits.TABLE_NAME_LENGTH_MAX:
@@ -123,11 +118,10 @@ def parse_table_name(request: Mapping[str, Any]) -> str:
             "TableName must be at least 3 characters long and at most 255 characters long"
         )
     if not re.fullmatch(limits.TABLE_NAME_PATTERN, name):
-        raise ValidationException(
-            f"1 validation error detected: Value '{name}' at 'tableName' failed to satisfy"
-            " constraint: Member must satisfy regular expression pattern:"
-            f" {limits.TABLE_NAME_PATTERN}"
-        )
+        shapes.reject(
+            "tableName", name,
+            f"Member must satisfy regular expression pattern: {limits.TABLE_NAME_PATTERN}",
+        )  # fmt: skip
     return name
 
 
@@ -138,31 +132,11 @@ def parse_create_table(request: Mapping[str, Any]) -> TableRequest:
 
     Raises:
         ValidationException: With DynamoDB's text.
+        SerializationException: A member has the wrong shape.
     """
     name = parse_table_name(request)
-    definitions = {
-        d["AttributeName"]: d["AttributeType"] for d in request.get("AttributeDefinitions") or ()
-    }
-    for attribute, kind in definitions.items():
-        if kind not in ("S", "N", "B"):
-            raise ValidationException(
-                f"1 validation error detected: Value '{kind}' at 'attributeDefinitions.1.member."
-                "attributeType' failed to satisfy constraint: Member must satisfy enum value set:"
-                " [B, N, S]"
-            )
-        if not 1 <= len(attribute.encode()) <= limits.KEY_NAME_BYTES_MAX:
-            raise ValidationException(
-                "1 validation error detected: Value at 'attributeDefinitions.1.member."
-                "attributeName' failed to satisfy constraint: Member must have length between 1"
-                f" and {limits.KEY_NAME_BYTES_MAX}"
-            )
-    elements = [(e["AttributeName"], e["KeyType"]) for e in request.get("KeySchema") or ()]
-    if not 1 <= len(elements) <= 2:
-        raise ValidationException(
-            f"1 validation error detected: Value '{elements}' at 'keySchema' failed to satisfy"
-            " constraint: Member must have length greater than or equal to 1 and less than or"
-            " equal to 2"
-        )
+    definitions = _parse_definitions(request)
+    elements = _parse_key_elements(request)
     if elements[0][1] != "HASH":
         raise ValidationException(
             "Invalid KeySchema: The first KeySchemaElement is not a HASH key type"
@@ -188,7 +162,10 @@ def parse_create_table(request: Mapping[str, Any]) -> TableRequest:
             f"{_INVALID}Number of attributes in KeySchema does not exactly match number of"
             " attributes defined in AttributeDefinitions"
         )
-    regions = tuple(r.get("RegionName", "") for r in request.get("Replicas") or ())
+    regions = tuple(
+        shapes.text(shapes.required(shapes.structure(replica), "RegionName", "replicas.member."))
+        for replica in shapes.elements(request.get("Replicas") or [])
+    )
     view_type = parse_stream_specification(request.get("StreamSpecification"))
     if regions and view_type not in (None, GLOBAL_VIEW_TYPE):
         raise ValidationException(
@@ -203,16 +180,52 @@ def parse_create_table(request: Mapping[str, Any]) -> TableRequest:
     )
 
 
-def parse_stream_specification(specification: Mapping[str, Any] | None) -> str | None:
+def _parse_definitions(request: Mapping[str, Any]) -> dict[str, str]:
+    definitions = {}
+    given = shapes.elements(request.get("AttributeDefinitions") or [])
+    for position, definition in enumerate(map(shapes.structure, given), 1):
+        path = f"attributeDefinitions.{position}.member."
+        name = shapes.text(shapes.required(definition, "AttributeName", path))
+        kind = shapes.text(shapes.required(definition, "AttributeType", path))
+        if kind not in ("S", "N", "B"):
+            shapes.reject(
+                f"{path}attributeType", kind, "Member must satisfy enum value set: [B, N, S]"
+            )
+        if not 1 <= len(name.encode()) <= limits.KEY_NAME_BYTES_MAX:
+            shapes.reject(
+                f"{path}attributeName", name,
+                f"Member must have length between 1 and {limits.KEY_NAME_BYTES_MAX}",
+            )  # fmt: skip
+        definitions[name] = kind
+    return definitions
+
+
+def _parse_key_elements(request: Mapping[str, Any]) -> list[tuple[str, str]]:
+    given = shapes.elements(request.get("KeySchema") or [])
+    if not 1 <= len(given) <= 2:
+        shapes.reject(
+            "keySchema", given,
+            "Member must have length greater than or equal to 1 and less than or equal to 2",
+        )  # fmt: skip
+    elements = []
+    for position, element in enumerate(map(shapes.structure, given), 1):
+        path = f"keySchema.{position}.member."
+        name = shapes.text(shapes.required(element, "AttributeName", path))
+        elements.append((name, shapes.text(shapes.required(element, "KeyType", path))))
+    return elements
+
+
+def parse_stream_specification(specification: object) -> str | None:
     """Give the view type that is asked for; None when no stream is.
 
     Raises:
         ValidationException: The view type is missing, superfluous or unknown.
     """
-    if not specification:
+    if specification is None:
         return None
-    view_type = specification.get("StreamViewType")
-    if not specification.get("StreamEnabled"):
+    members = shapes.structure(specification)
+    view_type = members.get("StreamViewType")
+    if not shapes.boolean(shapes.required(members, "StreamEnabled", "streamSpecification.")):
         if view_type:
             raise ValidationException(
                 f"{_INVALID}StreamViewType cannot be specified when StreamEnabled is false"
@@ -222,12 +235,11 @@ def parse_stream_specification(specification: Mapping[str, Any] | None) -> str |
         raise ValidationException(
             f"{_INVALID}StreamViewType must be specified when StreamEnabled is true"
         )
-    if view_type not in VIEW_TYPES:
-        raise ValidationException(
-            f"1 validation error detected: Value '{view_type}' at"
-            " 'streamSpecification.streamViewType' failed to satisfy constraint: Member must"
-            f" satisfy enum value set: [{', '.join(sorted(VIEW_TYPES))}]"
-        )
+    if shapes.text(view_type) not in VIEW_TYPES:
+        shapes.reject(
+            "streamSpecification.streamViewType", view_type,
+            f"Member must satisfy enum value set: [{', '.join(sorted(VIEW_TYPES))}]",
+        )  # fmt: skip
     return str(view_type)
 
 

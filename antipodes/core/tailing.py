@@ -7,14 +7,19 @@ a node drives them over gRPC, the simulator over its own network.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-import google_crc32c
-
 from antipodes.core import limits
-from antipodes.core.formats import LSN, log_body, peek_dot, peek_table_id, peek_transaction
+from antipodes.core.formats import (
+    LSN,
+    crc32c_extend,
+    log_body,
+    peek_dot,
+    peek_table_id,
+    peek_transaction,
+)
 from antipodes.core.replication import EntriesArrived, OriginsNamed
 from antipodes.core.store import Databases, Transaction
 from antipodes.core.versions import Origin, OriginId
@@ -121,7 +126,7 @@ def checksum(entries: tuple[bytes, ...]) -> int:
     """Compute the checksum of a batch: over all entries in order."""
     crc = 0
     for entry in entries:
-        crc = google_crc32c.extend(crc, entry)
+        crc = crc32c_extend(crc, entry)
     return crc
 
 
@@ -399,7 +404,6 @@ class TailReceiver:
     _failures: int = 0
     _apply_failures: int = 0
     _sync_goal: int | None = None
-    _watermarks: dict[Origin, int] = field(default_factory=dict)
 
     def connected(self, applied_lsn: int, origin: Origin | None) -> Hello:
         """Begin a conversation.

@@ -13,10 +13,18 @@ _PREFIX_OF = {
 }
 
 
-def _name(enum: Any, number: int, kind: str) -> str:
-    """Give an enum value DynamoDB's name; an unspecified one gives an empty text."""
-    name: str = enum.Name(number).removeprefix(_PREFIX_OF[kind])
-    return "" if name == "UNSPECIFIED" else name
+def enum_name(enum: Any, number: int) -> str:
+    """Give an enum value DynamoDB's name.
+
+    Args:
+        enum: An enum of ours; its values are named after it.
+        number: A value; one that this version does not know is printed as a number.
+    """
+    values = enum.DESCRIPTOR.values_by_number
+    if number not in values:
+        return str(number)
+    name: str = values[number].name
+    return name.removeprefix(values[0].name.removesuffix("UNSPECIFIED"))
 
 
 def create_to_json(request: pb.CreateTableRequest) -> dict[str, Any]:
@@ -26,14 +34,14 @@ def create_to_json(request: pb.CreateTableRequest) -> dict[str, Any]:
         "AttributeDefinitions": [
             {
                 "AttributeName": d.attribute_name,
-                "AttributeType": _name(pb.ScalarAttributeType, d.attribute_type, "AttributeType"),
+                "AttributeType": enum_name(pb.ScalarAttributeType, d.attribute_type),
             }
             for d in request.attribute_definitions
         ],
         "KeySchema": [
             {
                 "AttributeName": e.attribute_name,
-                "KeyType": _name(pb.KeyType, e.key_type, "KeyType"),
+                "KeyType": enum_name(pb.KeyType, e.key_type),
             }
             for e in request.key_schema
         ],
@@ -41,9 +49,9 @@ def create_to_json(request: pb.CreateTableRequest) -> dict[str, Any]:
     }
     if request.HasField("stream_specification"):
         specification = request.stream_specification
-        view_type = _name(pb.StreamViewType, specification.stream_view_type, "StreamViewType")
+        view_type = enum_name(pb.StreamViewType, specification.stream_view_type)
         shaped["StreamSpecification"] = {"StreamEnabled": specification.stream_enabled}
-        if view_type:
+        if specification.stream_view_type:
             shaped["StreamSpecification"]["StreamViewType"] = view_type
     return shaped
 

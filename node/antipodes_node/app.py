@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import random
 import signal
+import struct
 import sys
+from typing import Any
 
 import grpc
 import grpc.aio
+import lmdb
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -15,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from antipodes.cli.process import RefusedToStart
 from antipodes.core import limits
 from antipodes.core.errors import AntipodesError
-from antipodes.core.replication import Confirm, PurgeDue
+from antipodes.core.replication import PurgeDue
 from antipodes.v1 import (
     admin_pb2,
     admin_pb2_grpc,
@@ -29,6 +32,7 @@ from antipodes.v1 import (
     tables_pb2_grpc,
 )
 from antipodes_node.doors.grpc.admin import AdminDoor
+from antipodes_node.doors.grpc.guard import GuardedServer
 from antipodes_node.doors.grpc.items import ItemsDoor
 from antipodes_node.doors.grpc.pipeline import PipelineDoor
 from antipodes_node.doors.grpc.replication import ReplicationDoor
@@ -56,7 +60,7 @@ SWITCH_SECONDS = 0.0005
 """How long one thread may keep the interpreter from the other: the writer must not wait 5 ms
 (CPython's default) behind the event loop."""
 CARE_SECONDS = 1.0
-"""How often leftovers are purged and a refusing disk is tried again."""
+"""How often leftovers are purged and the health is judged."""
 
 _SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second node on the port must fail, not share it
@@ -101,7 +105,11 @@ class Node:
             )
             self._resources.callback(environment.close)
             self._build(environment)
-            await self._open_door()
+            try:
+                await self._open_door()
+            except BaseException:
+                await self._peers.close()
+                raise
         except BaseException:
             self._resources.close()
             raise
@@ -123,12 +131,13 @@ class Node:
             self._driver = Driver(
                 settings.region, environment, asyncio.get_running_loop(), self._committed
             )
-        except AntipodesError as error:
+        except (AntipodesError, lmdb.Error, ValueError, LookupError, struct.error) as error:
             raise RefusedToStart(
                 f"the data in {settings.data_dir} cannot be read: {error}",
                 "restore the directory from a backup, or run the version that wrote it",
             ) from error
         self._signal = HeadSignal(self._driver.view.head_lsn)
+        self._tables = self._driver.view.tables_by_id
         self._peers = Peers(settings.peer)
         self._coordinator = Coordinator(
             settings.cluster_id, settings.region, self._driver, self._peers
@@ -157,14 +166,15 @@ class Node:
 
     async def _open_door(self) -> None:
         server = grpc.aio.server(options=_SERVER_OPTIONS)
-        pipeline = PipelineDoor(self._operations, self._driver)
-        items_pb2_grpc.add_ItemsServicer_to_server(ItemsDoor(self._operations, pipeline), server)
-        tables_pb2_grpc.add_TablesServicer_to_server(TablesDoor(self._operations), server)
-        streams_pb2_grpc.add_StreamsServicer_to_server(StreamsDoor(self._streams), server)
-        replication_pb2_grpc.add_ReplicationServicer_to_server(
-            ReplicationDoor(self._sending, self._coordinator), server
-        )
-        admin_pb2_grpc.add_AdminServicer_to_server(AdminDoor(self._status), server)
+        guarded: Any = GuardedServer(server)
+        self._pipeline = PipelineDoor(self._operations, self._driver)
+        items = ItemsDoor(self._operations, self._pipeline)
+        replication = ReplicationDoor(self._sending, self._coordinator)
+        items_pb2_grpc.add_ItemsServicer_to_server(items, guarded)
+        tables_pb2_grpc.add_TablesServicer_to_server(TablesDoor(self._operations), guarded)
+        streams_pb2_grpc.add_StreamsServicer_to_server(StreamsDoor(self._streams), guarded)
+        replication_pb2_grpc.add_ReplicationServicer_to_server(replication, guarded)
+        admin_pb2_grpc.add_AdminServicer_to_server(AdminDoor(self._status), guarded)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [s.full_name for m in _SERVICES for s in m.DESCRIPTOR.services_by_name.values()]
         reflection.enable_server_reflection(
@@ -185,6 +195,9 @@ class Node:
 
     def _committed(self, view: View) -> None:
         self._signal.advance(view.head_lsn)
+        if view.tables_by_id is not self._tables:  # a deleted table ends its subscriptions
+            self._tables = view.tables_by_id
+            self._signal.wake()
 
     async def _set_health(self, serving: bool) -> None:
         status = (
@@ -195,23 +208,18 @@ class Node:
         await self._health.set("", status)
 
     async def _take_care(self) -> None:
-        """Purge deleted tables, try a refusing disk again, and tell the health service."""
+        """Purge deleted tables, and tell the health service whether writes are taken."""
         serving = True
         while True:
             await asyncio.sleep(CARE_SECONDS)
-            with contextlib.suppress(AntipodesError):
-                more = True
-                while more:
-                    effect = await self._driver.happen(PurgeDue()) if self._has_duties() else None
-                    more = isinstance(effect, Confirm) and effect.more
-            can_serve = not self._driver.writes_refused and not self._driver.failed
+            with contextlib.suppress(AntipodesError):  # refused: tried again next time
+                while self._driver.view.purge_due:
+                    await self._driver.happen(PurgeDue())
+            can_serve = not self._driver.writes_refused
             if can_serve != serving:
                 serving = can_serve
                 log.warning("health_changed", serving=serving, problem=self._driver.writes_refused)
                 await self._set_health(serving)
-
-    def _has_duties(self) -> bool:
-        return bool(self._driver.writes_refused) or self._driver.view.purge_due
 
     async def stop(self) -> None:
         """Refuse new calls, let those under way finish, and close everything."""
@@ -221,12 +229,18 @@ class Node:
         log.info("node_stopping", region=self._settings.region)
         await self._health.enter_graceful_shutdown()
         self._care.cancel()
-        for link in self._links.values():
-            await link.stop()
-        await self._coordinator.stop()
+        await asyncio.gather(
+            self._care,
+            self._coordinator.stop(),
+            *(link.stop() for link in self._links.values()),
+            return_exceptions=True,
+        )
+        # Streams that would go on for ever end by themselves now; calls under way are waited for.
+        self._signal.close()
+        self._pipeline.drain()
         await self._server.stop(self._settings.drain_seconds)
         await self._peers.close()
-        self._driver.stop()
+        await self._driver.stop()
         self._resources.close()
         log.info("node_stopped", region=self._settings.region)
 

@@ -6,6 +6,7 @@ one call. Entries of other regions wait in a queue of their own, of which each t
 part, so that catching up does not starve clients.
 """
 
+import asyncio
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
@@ -14,12 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import lmdb
 import structlog
 
 from antipodes import wall_clock
+from antipodes.core import limits
 from antipodes.core.catalog import PendingChange
 from antipodes.core.errors import (
     AntipodesError,
@@ -31,6 +32,7 @@ from antipodes.core.replication import (
     Effect,
     EntriesArrived,
     Event,
+    OriginsNamed,
     Refuse,
     Replica,
     Write,
@@ -50,7 +52,13 @@ GROUP_SECONDS_MAX = 0.002
 REMOTE_ENTRIES_MAX = 256
 """Replicated entries of one transaction; about as much work as a full group of local writes."""
 
+PROBE_SECONDS = 1.0
+"""How often a node that ran out of room looks whether there is room again."""
+PROBE_BYTES = 3 * limits.ITEM_SIZE_BYTES_MAX
+"""What the largest write takes: the item, and its new and its old image in the log."""
+
 Done = Callable[[Effect], None]
+Entry = tuple[Event, Done, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +89,13 @@ class Driver:
         loop: Where outcomes are delivered.
         on_commit: Called on the loop after each commit, with the view renewed.
 
+    When the disk or the map is full, clients' writes and entries of other regions are refused
+    until a probe finds room for the largest write. Whatever frees room goes on.
+
     Attributes:
         view: The newest published state.
-        writes_refused: Why writes fail at the moment; empty when they do not.
-        failed: The environment is beyond use.
+        writes_refused: Why writes are refused at the moment; empty when they are not.
+        failed: The environment is beyond use; nothing but a restart helps.
     """
 
     def __init__(
@@ -98,12 +109,13 @@ class Driver:
         self._environment = environment
         self._loop = loop
         self._on_commit = on_commit
-        self._queue: SimpleQueue[tuple[Event, Done, float] | None] = SimpleQueue()
-        self._remote: deque[tuple[Event, Done, float]] = deque()
+        self._queue: SimpleQueue[Entry | None] = SimpleQueue()
+        self._remote: deque[Entry] = deque()
         self._commits = 0
         self._writes = 0
         self._stopping = False
         self.writes_refused = ""
+        self._probe_due = 0.0
         self.failed = False
         self._replica = self._recover()
         self._published: tuple[Replica, int] | None = None
@@ -115,12 +127,12 @@ class Driver:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Finish what is queued, then end the thread."""
+    async def stop(self) -> None:
+        """Finish what is queued, then end the thread. The loop goes on: the thread may need it."""
         self._stopping = True
         self._queue.put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            await asyncio.to_thread(self._thread.join)
 
     # --- called on the event loop
 
@@ -132,13 +144,13 @@ class Driver:
             done: Called on the loop once the outcome is durable, or refused.
             deadline: By `time.monotonic`; a client's writes are not begun after it.
         """
-        if isinstance(event, EntriesArrived):
+        if isinstance(event, EntriesArrived | OriginsNamed):  # names go before what uses them
             self._remote.append((event, done, deadline))
             self._queue.put(None)
         else:
             self._queue.put((event, done, deadline))
 
-    def happen(self, event: Event) -> "Future[Effect]":
+    def happen(self, event: Event, deadline: float = float("inf")) -> "Future[Effect]":
         """Let an event happen; the future gives its effect, or raises why it was refused."""
         future: Future[Effect] = self._loop.create_future()
 
@@ -150,16 +162,22 @@ class Driver:
             else:
                 future.set_result(effect)
 
-        self.submit(event, done)
+        self.submit(event, done, deadline)
         return future
 
-    async def write(self, writes: tuple[Write, ...]) -> tuple[WriteOutcome, ...]:
+    async def write(
+        self, writes: tuple[Write, ...], deadline: float = float("inf")
+    ) -> tuple[WriteOutcome, ...]:
         """Make writes durable, all or none.
+
+        Args:
+            writes: What to write.
+            deadline: As for `submit`.
 
         Raises:
             AntipodesError: They were refused; nothing was changed.
         """
-        effect = await self.happen(WriteRequested(writes))
+        effect = await self.happen(WriteRequested(writes), deadline)
         assert isinstance(effect, Acknowledge)
         return effect.outcomes
 
@@ -167,83 +185,120 @@ class Driver:
 
     def _run(self) -> None:
         while True:
-            entry = self._queue.get()
-            group = [] if entry is None else [entry]
-            until = time.monotonic() + GROUP_SECONDS_MAX
-            while len(group) < GROUP_EVENTS_MAX:
-                try:
-                    entry = self._queue.get_nowait()
-                except Empty:
-                    break
-                if entry is not None:
-                    group.append(entry)
-                if time.monotonic() > until:
-                    break
-            if self._remote:
-                group.append(self._remote.popleft())
-                if self._remote:
-                    self._queue.put(None)
-            if group:
+            if group := self._gather():
                 self._carry_out(group)
-            elif self._stopping:
+            if self.writes_refused and time.monotonic() >= self._probe_due:
+                self._probe()
+            if self._stopping and self._queue.empty() and not self._remote:
                 return
 
-    def _carry_out(self, group: list[tuple[Event, Done, float]]) -> None:
+    def _gather(self) -> list[Entry]:
+        """Take what waits, up to a full group; wait when there is nothing."""
+        try:
+            entry = self._queue.get(timeout=PROBE_SECONDS if self.writes_refused else None)
+        except Empty:
+            return []
+        group = [] if entry is None else [entry]
+        until = time.monotonic() + GROUP_SECONDS_MAX
+        while len(group) < GROUP_EVENTS_MAX:
+            try:
+                entry = self._queue.get_nowait()
+            except Empty:
+                break
+            if entry is not None:
+                group.append(entry)
+            if time.monotonic() > until:
+                break
+        while self._remote:
+            group.append(self._remote.popleft())
+            if isinstance(group[-1][0], EntriesArrived):
+                break
+        if self._remote:
+            self._queue.put(None)
+        return group
+
+    def _carry_out(self, group: list[Entry]) -> None:
         """Let a group happen; when it fails as a whole, let each event happen by itself."""
+        if self.writes_refused:
+            group = self._refuse_what_needs_room(group)
+            if not group:
+                return
         effects, retry = self._attempt(group)
         if retry and len(group) > 1:
             effects = []
             for entry in group:
                 effects += self._attempt([entry])[0]
-        pairs = [(done, effect) for (_, done, _), effect in zip(group, effects, strict=True)]
-        view = self._newest = self._make_view()
-        self._call_loop(lambda: self._deliver(pairs, view))
+        if not self.failed:
+            self._newest = self._make_view()
+        self._answer(group, effects)
 
-    def _attempt(self, group: list[tuple[Event, Done, float]]) -> tuple[list[Effect], bool]:
+    def _refuse_what_needs_room(self, group: list[Entry]) -> list[Entry]:
+        """Refuse writes and entries of other regions; gives what may be tried all the same."""
+        held: list[Entry] = []
+        rest: list[Entry] = []
+        for entry in group:
+            needs_room = isinstance(entry[0], WriteRequested | EntriesArrived)
+            (held if needs_room or self.failed else rest).append(entry)
+        refusal = Refuse(None, ServiceUnavailable(self.writes_refused))
+        self._answer(held, [refusal] * len(held))
+        return rest
+
+    def _answer(self, group: list[Entry], effects: list[Effect]) -> None:
+        pairs = [(done, effect) for (_, done, _), effect in zip(group, effects, strict=True)]
+        view = self._newest
+        # The loop may be gone during shutdown: nobody waits any more.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._deliver, pairs, view)
+
+    def _attempt(self, group: list[Entry]) -> tuple[list[Effect], bool]:
         """Let a group happen in one transaction.
 
         Returns:
             An effect for each event; and whether the group should be tried one by one.
         """
-        while True:
-            try:
-                return self._commit(group), False
-            except lmdb.MapFullError:
-                self._start_over()
-                if self._environment.can_grow:
-                    self._grow()
-                    continue
-                problem = (
-                    f"the database of region {self._region} is full"
-                    f" ({self._environment.map_bytes >> 20} MiB); nothing was changed;"
-                    " raise --map-bytes-max and restart"
-                )
-                return self._refuse_all(group, ServiceUnavailable(problem)), False
-            except lmdb.PanicError as error:
-                self.failed = True
-                return self._refuse_all(group, _broken(self._region, error)), False
-            except lmdb.Error as error:
-                problem = (
-                    f"the disk of region {self._region} refuses writes ({error}); nothing was"
-                    f" changed; free space under {self._environment.path}"
-                )
-                effects = self._refuse_all(group, ServiceUnavailable(problem))
+        try:
+            while True:
                 try:
+                    return self._commit(group), False
+                except lmdb.MapFullError:
                     self._start_over()
-                except lmdb.Error:
-                    self.failed = True
-                return effects, False
-            except AntipodesError as error:
-                self._start_over()
-                log.error("transaction_aborted", problem=str(error), events=len(group))
-                return [Refuse(None, error)] * len(group), True
-            except Exception as error:  # one bad event must not end the process
-                self._start_over()
-                log.error("transaction_aborted", exc_info=error, events=len(group))
-                internal = InternalServerError(f"internal error: {type(error).__name__}: {error}")
-                return [Refuse(None, internal)] * len(group), True
+                    if not self._environment.can_grow:
+                        return self._refuse_all(group, self._describe_full_map()), False
+                    self._grow()
+                except lmdb.PanicError:
+                    raise
+                except lmdb.Error as error:
+                    self._start_over()
+                    problem = (
+                        f"the disk of region {self._region} refuses writes ({error}); nothing was"
+                        f" changed; free space under {self._environment.path}"
+                    )
+                    return self._refuse_all(group, problem), False
+                except Exception as error:  # one bad event must not end the process
+                    self._start_over()
+                    log.error("transaction_aborted", exc_info=error, events=len(group))
+                    if not isinstance(error, AntipodesError):
+                        error = InternalServerError(
+                            f"internal error: {type(error).__name__}: {error}"
+                        )
+                    return [Refuse(None, error)] * len(group), True
+        except Exception as error:  # storage cannot even be read again
+            log.critical("storage_failed", exc_info=error)
+            self.failed = True
+            problem = (
+                f"the database of region {self._region} failed ({error}); restart the node,"
+                f" and check the disk under {self._environment.path}"
+            )
+            return self._refuse_all(group, problem), False
 
-    def _commit(self, group: list[tuple[Event, Done, float]]) -> list[Effect]:
+    def _describe_full_map(self) -> str:
+        return (
+            f"the database of region {self._region} is full"
+            f" ({self._environment.map_bytes >> 20} MiB); nothing was changed;"
+            " raise --map-bytes-max and restart"
+        )
+
+    def _commit(self, group: list[Entry]) -> list[Effect]:
         now_ms = wall_clock.now_ms()
         now = time.monotonic()
         replica = self._replica
@@ -261,18 +316,38 @@ class Driver:
             raise
         self._commits += 1
         self._writes += replica.head_lsn - head
-        if self.writes_refused:
-            log.info("writes_accepted_again", region=self._region)
-            self.writes_refused = ""
         return effects
 
-    def _refuse_all(
-        self, group: list[tuple[Event, Done, float]], error: ServiceUnavailable
-    ) -> list[Effect]:
+    def _refuse_all(self, group: list[Entry], problem: str) -> list[Effect]:
         if not self.writes_refused:
-            log.error("writes_refused", problem=str(error))
-        self.writes_refused = str(error)
-        return [Refuse(None, error)] * len(group)
+            log.error("writes_refused", problem=problem)
+        self.writes_refused = problem
+        self._probe_due = time.monotonic() + PROBE_SECONDS
+        return [Refuse(None, ServiceUnavailable(problem))] * len(group)
+
+    def _probe(self) -> None:
+        """Take writes again if there is room for the largest."""
+        self._probe_due = time.monotonic() + PROBE_SECONDS
+        if self.failed:
+            return
+        keys = [b"probe/%d" % number for number in range(PROBE_BYTES // _PROBE_VALUE_BYTES)]
+        meta = self._environment.dbs.meta
+        try:
+            with self._environment.write() as txn:
+                for key in keys:
+                    txn.put(key, bytes(_PROBE_VALUE_BYTES), db=meta)
+            with self._environment.write() as txn:
+                for key in keys:
+                    txn.delete(key, db=meta)
+        except lmdb.MapFullError:
+            if self._environment.can_grow:
+                self._grow()
+                self._probe()
+            return
+        except lmdb.Error:
+            return
+        self.writes_refused = ""
+        log.info("writes_accepted_again")
 
     def _recover(self) -> Replica:
         with self._environment.write() as txn:
@@ -288,20 +363,17 @@ class Driver:
     def _grow(self) -> None:
         """Enlarge the map on the loop, where all reads happen, so that none is under way."""
         before = self._environment.map_bytes
-        if self._loop.is_closed() or self._stopping:
-            self._environment.grow()
-        else:
-            grown: ThreadFuture[None] = ThreadFuture()
+        grown: ThreadFuture[None] = ThreadFuture()
 
-            def grow() -> None:
-                try:
-                    self._environment.grow()
-                    grown.set_result(None)
-                except lmdb.Error as error:
-                    grown.set_exception(error)
+        def grow() -> None:
+            try:
+                self._environment.grow()
+                grown.set_result(None)
+            except lmdb.Error as error:
+                grown.set_exception(error)
 
-            self._loop.call_soon_threadsafe(grow)
-            grown.result()
+        self._loop.call_soon_threadsafe(grow)
+        grown.result()
         log.info("map_grown", bytes_before=before, bytes_now=self._environment.map_bytes)
 
     def _make_view(self) -> View:
@@ -329,20 +401,15 @@ class Driver:
             purge_due=replica.catalog.purge_due,
         )
 
-    def _call_loop(self, function: Callable[[], Any]) -> None:
-        # The loop may be gone during shutdown: nobody waits any more.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function)
-
     def _deliver(self, pairs: list[tuple[Done, Effect]], view: View) -> None:
         self.view = view
         for done, effect in pairs:
-            done(effect)
+            try:
+                done(effect)
+            except Exception as error:  # the others wait for theirs
+                log.error("outcome_not_delivered", exc_info=error)
         self._on_commit(view)
 
 
 _TOO_LATE = Refuse(None, ServiceUnavailable("the deadline passed before the write began"))
-
-
-def _broken(region: str, error: Exception) -> ServiceUnavailable:
-    return ServiceUnavailable(f"the database of region {region} failed ({error}); restart the node")
+_PROBE_VALUE_BYTES = limits.ITEM_SIZE_BYTES_MAX

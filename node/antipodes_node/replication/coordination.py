@@ -28,6 +28,8 @@ from antipodes_node.replication.peers import Peers
 log = structlog.get_logger()
 
 CALL_SECONDS_MAX = 5.0
+CONNECT_SECONDS_MAX = 1.5
+"""Longer than gRPC pauses between two tries to connect."""
 RESUME_SECONDS = 1.0
 """How often undecided and unconfirmed changes are looked at again."""
 
@@ -97,18 +99,24 @@ class Coordinator:
             change_id=change.id,
             change=orjson.dumps(change.to_dict()),
         )
-        try:
-            await self._peers.replication(region).PrepareTableChange(
-                request, timeout=CALL_SECONDS_MAX
-            )
-        except grpc.aio.AioRpcError as error:
-            cause = wire_errors.from_call(error)
-            if isinstance(cause, Rejected):
-                raise cause from error
-            raise ServiceUnavailable(
-                f"region {region} cannot take part ({cause}); the change of table {change.name}"
-                " was made in no region; try again when all its regions are up"
-            ) from error
+        cause: AntipodesError = ServiceUnavailable(
+            f"nothing answers at {self._peers.addresses[region]}"
+        )
+        if await self._peers.connected(region, CONNECT_SECONDS_MAX):
+            try:
+                await self._peers.replication(region).PrepareTableChange(
+                    request, timeout=CALL_SECONDS_MAX
+                )
+            except grpc.aio.AioRpcError as error:
+                cause = wire_errors.from_call(error)
+                if isinstance(cause, Rejected):
+                    raise cause from error
+            else:
+                return
+        raise ServiceUnavailable(
+            f"region {region} cannot take part ({cause}); the change of table {change.name}"
+            " was made in no region; try again when all its regions are up"
+        )
 
     async def _tell(self, region: str, change_id: str, commit: bool) -> None:
         """Tell a participant the decision; what does not arrive is repeated until it does."""
@@ -143,7 +151,13 @@ class Coordinator:
                 f" {request.protocol_version}, region {self._region} speaks {PROTOCOL_VERSION};"
                 " upgrade the older one"
             )
-        change = Change.from_dict(orjson.loads(request.change))
+        try:
+            change = Change.from_dict(orjson.loads(request.change))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValidationException(
+                f"the table change of region {request.coordinator} cannot be read: {error!r};"
+                " upgrade all regions to the same version"
+            ) from error
         unknown = set(change.regions) - self._peers.regions - {self._region}
         if unknown:
             raise ValidationException(

@@ -1,5 +1,6 @@
 """The other regions of the cluster, and the channels to them."""
 
+import asyncio
 from collections.abc import Mapping
 
 import grpc.aio
@@ -45,6 +46,15 @@ class Peers:
             self._channels[region]
         )
         return stub
+
+    async def connected(self, region: str, seconds_max: float) -> bool:
+        """Wait for the connection to a region; gRPC by itself gives up between two tries."""
+        try:
+            async with asyncio.timeout(seconds_max):
+                await self._channels[region].channel_ready()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """End all connections."""

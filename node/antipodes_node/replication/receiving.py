@@ -10,7 +10,7 @@ import grpc.aio
 import structlog
 
 from antipodes import wall_clock
-from antipodes.core.errors import Unavailable
+from antipodes.core.errors import ServiceUnavailable
 from antipodes.core.replication import Effect, Refuse, ReportProgress
 from antipodes.core.tailing import (
     SILENCE_MS_MAX,
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 PROGRESS_SECONDS = 0.2
 PROGRESS_BYTES = 1 << 20
 """Progress is reported after so much time, or so many bytes, whichever comes first."""
+REFUSED_SECONDS = 0.2
+"""How often to look whether this node takes writes again."""
 
 
 class Link:
@@ -87,16 +89,24 @@ class Link:
         log.info("link_paused", peer=self._peer)
 
     def resume(self) -> None:
-        """Follow again, from where it was left."""
-        if self.paused:
-            self.paused = False
-            self.receiver.state = LinkState.CONNECTING
-            self._resumed.set()
-            log.info("link_resumed", peer=self._peer)
+        """Follow again, from where it was left; a stopped link is tried once more."""
+        stopped = self._task is not None and self._task.done()
+        if not self.paused and not stopped:
+            return
+        self.paused = False
+        self.receiver.state = LinkState.CONNECTING
+        self._resumed.set()
+        if stopped:
+            self.start()
+        log.info("link_resumed", peer=self._peer)
 
     async def _follow_forever(self) -> None:
         while True:
             await self._resumed.wait()
+            if self._driver.writes_refused:
+                self.receiver.last_error = self._driver.writes_refused
+                await asyncio.sleep(REFUSED_SECONDS)
+                continue
             problem = ""
             try:
                 problem = await self._follow()
@@ -115,7 +125,10 @@ class Link:
                 return
             delay_ms = self.receiver.lost(problem, self._rng)
             if not self.paused:
-                log.info("link_lost", peer=self._peer, problem=problem, retry_ms=round(delay_ms))
+                log.info(
+                    "link_lost", peer=self._peer, problem=self.receiver.last_error,
+                    retry_ms=round(delay_ms),
+                )  # fmt: skip
                 await asyncio.sleep(delay_ms / 1000)
 
     async def _follow(self) -> str:
@@ -124,6 +137,7 @@ class Link:
         met = [o for o in view.names.values() if o.region == self._peer]
         origin = max(met, key=lambda o: o.incarnation, default=None)
         applied = view.watermarks.get(origin.id, 0) if origin else 0
+        self._bytes_unreported = 0
         self._call = call = self._peers.replication(self._peer).Tail()
         reporter: asyncio.Task[None] | None = None
         try:
@@ -138,7 +152,7 @@ class Link:
                 if self.receiver.state is LinkState.CONNECTING:
                     log.info("link_connected", peer=self._peer, applied_lsn=applied)
                 for effect in self._arrived(message):
-                    if (problem := self._carry_out(effect)) is not None:
+                    if (problem := self._carry_out(effect, call)) is not None:
                         return problem
         except TimeoutError:
             return f"nothing heard for {SILENCE_MS_MAX} ms"
@@ -147,29 +161,30 @@ class Link:
             call.cancel()
             if reporter is not None:
                 reporter.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
-                    await reporter
+                await asyncio.gather(reporter, return_exceptions=True)
 
     def _arrived(self, message: Any) -> list[TailEffect]:
         known = response_from_wire(message)
         return [] if known is None else self.receiver.arrived(known, wall_clock.now_ms())
 
-    def _carry_out(self, effect: TailEffect) -> str | None:
+    def _carry_out(self, effect: TailEffect, call: Any) -> str | None:
         """Do what the receiver asks; says why the connection must end, if it must."""
         match effect:
             case Learn():
-                self._driver.submit(effect.event, lambda _: None)
+                self._driver.submit(effect.event, partial(self._applied, call, 0))
             case Apply():
                 parts = list(split(effect.event, REMOTE_ENTRIES_MAX))
                 for part in parts:
                     size = effect.size_bytes if part is parts[-1] else 0
-                    self._driver.submit(part, partial(self._applied, size))
+                    self._driver.submit(part, partial(self._applied, call, size))
             case Disconnect() | Stop():
                 return effect.problem
         return None
 
-    def _applied(self, size: int, effect: Effect) -> None:
+    def _applied(self, call: Any, size: int, effect: Effect) -> None:
+        current = call is self._call
         if isinstance(effect, ReportProgress):
+            size = size if current else 0  # an ended call owes its sender no acknowledgement
             self.receiver.applied(
                 effect.applied_lsn, effect.applied_count, size, effect.newest_wall_ms,
                 wall_clock.now_ms(),
@@ -177,13 +192,14 @@ class Link:
             self._bytes_unreported += size
             if self._bytes_unreported >= PROGRESS_BYTES:
                 self._progress_due.set()
-        elif isinstance(effect, Refuse) and self._call is not None:
-            problem = str(effect.error)
+        elif isinstance(effect, Refuse) and current:
+            # What else is queued of this call will be refused for the gap; this is the cause.
+            self._call = None
+            self.receiver.last_error = problem = str(effect.error)
             # A full disk empties again; what cannot be understood does not get better.
-            if not isinstance(effect.error, Unavailable) or effect.error.applied is None:
+            if not isinstance(effect.error, ServiceUnavailable):
                 self.receiver.apply_failed(problem)
-            self.receiver.last_error = problem
-            self._call.cancel()
+            call.cancel()
 
     async def _report(self, call: Any) -> None:
         reported = -1

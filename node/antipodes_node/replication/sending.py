@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from typing import Any
 
@@ -9,15 +10,15 @@ import grpc.aio
 import structlog
 
 from antipodes import wall_clock
+from antipodes.core.tables import Table
 from antipodes.core.tailing import (
     HEARTBEAT_MS,
     Heartbeat,
     Hello,
     Progress,
-    Reject,
-    RejectReason,
     TailSender,
     check_hello,
+    log_head,
     origin_head,
 )
 from antipodes.wire.replication import request_from_wire, response_to_wire
@@ -70,8 +71,7 @@ class TailSending:
             await self._send(context, sender, room, reader)
         finally:
             reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
+            await asyncio.gather(reader, return_exceptions=True)
             log.info(
                 "tail_closed", receiver=hello.receiver.region, sent_through=sender.sent_through
             )
@@ -92,12 +92,10 @@ class TailSending:
         await say(sender.welcome(origin, names))
         heartbeat_due = time.monotonic()
         idle_announced = False
-        while not reader.done():
+        while not reader.done() and not self._signal.closed:
             now = time.monotonic()
             due = now >= heartbeat_due
-            if sender.receiver not in self._peers.regions:
-                await say(Reject(RejectReason.UNKNOWN_MEMBER, "no longer a peer"))
-                return
+            head_lsn = self._signal.head_lsn  # what comes while sending must not be waited for
             room.clear()
             batch = self._next_batch(sender, even_empty=due)
             if batch is not None:
@@ -117,26 +115,35 @@ class TailSending:
                     async with asyncio.timeout(seconds):
                         await room.wait()
             elif batch is None:
-                await self._signal.wait_beyond(self._driver.view.head_lsn, seconds)
+                await self._signal.wait_beyond(head_lsn, seconds)
 
     def _next_batch(self, sender: TailSender, *, even_empty: bool) -> Any:
-        view = self._driver.view
-
-        def concerns(table_id: bytes) -> bool:
-            table = view.tables_by_id.get(table_id)
-            return table is not None and sender.receiver in table.regions
-
+        dbs = self._environment.dbs
         with self._environment.read() as txn:
+            # The tables as of this transaction: the view may be older than the entries, and an
+            # entry that seems to concern nobody would be skipped for ever.
+            @functools.cache
+            def concerns(table_id: bytes) -> bool:
+                stored = txn.get(table_id, db=dbs.tables)
+                table = None if stored is None else Table.from_json(stored)
+                return (
+                    table is not None
+                    and table.status != "DELETED"
+                    and sender.receiver in table.regions
+                )
+
             return sender.next_batch(
-                txn, self._environment.dbs, concerns, view.names, even_empty=even_empty
+                txn, dbs, concerns, self._driver.view.names, even_empty=even_empty
             )
 
     def _heartbeat(self) -> Heartbeat:
         view = self._driver.view
         with self._environment.read() as txn:
+            # Not the view's head: batches are read from the log, which may be ahead of it.
+            head = log_head(txn, self._environment.dbs)
             newest_own = origin_head(txn, self._environment.dbs, view.origin.id)
         return Heartbeat(
-            view.head_lsn,
+            head,
             newest_own,
             view.hlc,
             wall_clock.now_ms(),

@@ -15,10 +15,11 @@ from antipodes.core.keys import (
     print_key,
 )
 from antipodes.core.reads import get_item
-from antipodes.core.replication import Write, WriteOutcome
+from antipodes.core.replication import Write, WriteOutcome, WriteRequested
+from antipodes.core.shapes import elements, reject, required, structure, text
 from antipodes.core.tables import Table, parse_table_name
 from antipodes_node.driver import Driver
-from antipodes_node.service.requests import Request, check_members, reject, required
+from antipodes_node.service.requests import Request, check_members
 from antipodes_node.storage.environment import Environment
 
 _PUT = frozenset({"TableName", "Item", "ReturnValues"})
@@ -35,6 +36,13 @@ class Planned(NamedTuple):
 
     writes: tuple[Write, ...]
     answer: Callable[[tuple[WriteOutcome, ...]], bytes]
+    transaction: bool = False
+    once: tuple[str, bytes] | None = None
+
+    @property
+    def event(self) -> WriteRequested:
+        """What is to happen."""
+        return WriteRequested(self.writes, transaction=self.transaction, once=self.once)
 
 
 class ItemService:
@@ -90,17 +98,20 @@ class ItemService:
         check_members("BatchWriteItem", request, _BATCH)
         writes: list[Write] = []
         for name, wishes in _batch_tables(request):
-            for wish in wishes:
-                [(kind, content)] = wish.items() if len(wish) == 1 else [("", {})]
-                if kind == "PutRequest":
-                    writes.append(self._plan_put(name, required(content, "Item")))
-                elif kind == "DeleteRequest":
-                    writes.append(self._plan_delete(name, required(content, "Key")))
+            path = f"requestItems.{name}.member."
+            for wish in map(structure, elements(wishes)):
+                kinds = [kind for kind, content in wish.items() if content is not None]
+                if kinds == ["PutRequest"]:
+                    item = required(structure(wish["PutRequest"]), "Item", f"{path}putRequest.")
+                    writes.append(self._plan_put(name, item))
+                elif kinds == ["DeleteRequest"]:
+                    key = required(structure(wish["DeleteRequest"]), "Key", f"{path}deleteRequest.")
+                    writes.append(self._plan_delete(name, key))
                 else:
                     raise ValidationException(
                         "Supplied AttributeValue has more than one datatypes set, must contain"
                         " exactly one of the supported datatypes"
-                        if len(wish) > 1
+                        if len(kinds) > 1
                         else "Supplied WriteRequest is empty, must contain exactly one of"
                         " PutRequest and DeleteRequest"
                     )
@@ -119,7 +130,7 @@ class ItemService:
         count = 0
         for name, asked in _batch_tables(request):
             check_members("BatchGetItem", asked, frozenset({"Keys"}))
-            keys = required(asked, "Keys")
+            keys = elements(required(asked, "Keys", f"requestItems.{name}.member."))
             count += len(keys)
             if count > limits.BATCH_GET_KEYS_MAX:
                 raise ValidationException("Too many items requested for the BatchGetItem call")
@@ -180,8 +191,8 @@ class ItemService:
 
 
 def _batch_tables(request: Request) -> Iterable[tuple[str, Any]]:
-    tables = required(request, "RequestItems")
-    if not isinstance(tables, dict) or not tables:
+    tables = structure(required(request, "RequestItems"))
+    if not tables:
         reject("requestItems", "{}", "Member must have length greater than or equal to 1")
     for name, wishes in tables.items():
         if not wishes:
@@ -194,8 +205,8 @@ def _batch_tables(request: Request) -> Iterable[tuple[str, Any]]:
 
 
 def _answer_old(request: Request) -> Callable[[tuple[WriteOutcome, ...]], bytes]:
-    wanted = request.get("ReturnValues") or "NONE"
-    if wanted == "NONE":
+    wanted = request.get("ReturnValues")
+    if wanted is None or text(wanted) == "NONE":
         return lambda _: EMPTY
     if wanted == "ALL_OLD":
         return lambda outcomes: _attributes(outcomes[0].old_payload)

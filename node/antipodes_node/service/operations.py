@@ -53,8 +53,13 @@ class Operations:
             )
         return begin(request)
 
-    async def call(self, operation: str, request: Request) -> bytes:
+    async def call(self, operation: str, request: Request, deadline: float = float("inf")) -> bytes:
         """Carry an operation out and give its printed answer.
+
+        Args:
+            operation: DynamoDB's name of it.
+            request: In DynamoDB's JSON shape.
+            deadline: By `time.monotonic`; writes are not begun after it.
 
         Raises:
             AntipodesError: It is refused, or could not be done.
@@ -63,5 +68,5 @@ class Operations:
         if isinstance(answer, bytes):
             return answer
         if isinstance(answer, Planned):
-            return answer.answer(await self._driver.write(answer.writes))
+            return answer.answer(await self._driver.write(answer.writes, deadline))
         return await answer

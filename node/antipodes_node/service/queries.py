@@ -3,7 +3,7 @@
 from typing import Any
 
 from antipodes.core.attributes import Attributes, normal_attributes, normal_value
-from antipodes.core.errors import SerializationException, ValidationException
+from antipodes.core.errors import ValidationException
 from antipodes.core.keys import (
     ItemKey,
     KeyAttribute,
@@ -13,15 +13,11 @@ from antipodes.core.keys import (
     print_key,
     raw_value,
 )
-from antipodes.core.reads import Page, SortRange, get_item, query, scan
+from antipodes.core.reads import Page, SortRange, fill_page, get_item, query, scan
+from antipodes.core.shapes import boolean, elements, reject, required, structure, text
 from antipodes.core.tables import Table, parse_table_name
 from antipodes_node.service.items import ItemService
-from antipodes_node.service.requests import (
-    Request,
-    check_members,
-    positive_limit,
-    reject,
-)
+from antipodes_node.service.requests import Request, check_members, positive_limit
 from antipodes_node.storage.environment import Environment
 
 _QUERY = frozenset({"TableName", "KeyConditions", "Limit", "ExclusiveStartKey", "ScanIndexForward"})
@@ -43,11 +39,8 @@ class QueryService:
         name = parse_table_name(request)
         limit = positive_limit(request)
         forward = request.get("ScanIndexForward")
-        if forward is None:
-            forward = True
-        elif not isinstance(forward, bool):
-            raise SerializationException("STRING_VALUE cannot be converted to Boolean")
-        conditions = request.get("KeyConditions")
+        forward = True if forward is None else boolean(forward)
+        conditions = structure(request.get("KeyConditions") or {})
         if not conditions:
             raise ValidationException(
                 "Either the KeyConditions or KeyConditionExpression parameter must be specified in"
@@ -57,7 +50,7 @@ class QueryService:
         start = _start_key(request)
         table = self._items.table(name)
         partition, asked = _key_range(table.schema, parsed)
-        start_key = start and _key(table.schema, start)
+        start_key = None if start is None else _key(table.schema, start)
         if start_key and start_key.partition != partition:
             raise ValidationException(
                 "The provided starting key is outside query boundaries based on provided conditions"
@@ -66,7 +59,7 @@ class QueryService:
             dbs = self._environment.dbs
             if table.schema.sort is None:
                 record = get_item(txn, dbs, table, ItemKey(partition, b""))
-                found = Page([record] if record and not start_key else [], None)
+                found = fill_page([record] if record and not start_key else [], limit)
             else:
                 found = query(
                     txn, dbs, table, partition, asked, forward=forward,
@@ -81,7 +74,7 @@ class QueryService:
         limit = positive_limit(request)
         start = _start_key(request)
         table = self._items.table(name)
-        start_key = _key(table.schema, start) if start else None
+        start_key = None if start is None else _key(table.schema, start)
         with self._environment.read() as txn:
             found = scan(txn, self._environment.dbs, table, start_after=start_key, limit=limit)
         return _print_page(table, found)
@@ -109,17 +102,17 @@ def _key(schema: KeySchema, start: Attributes) -> ItemKey:
 
 
 def _parse_condition(condition: Any) -> tuple[str, list[dict[str, Any]]]:
-    if not isinstance(condition, dict):
-        raise SerializationException("Unexpected value type in payload")
-    operator = condition.get("ComparisonOperator")
-    operands = condition.get("AttributeValueList") or []
+    members = structure(condition)
+    path = "keyConditions.member."
+    operator = text(required(members, "ComparisonOperator", path))
+    operands = elements(members.get("AttributeValueList") or [])
     if operator not in _OPERANDS:
         if operator in ("NE", "IN", "CONTAINS", "NOT_CONTAINS", "NULL", "NOT_NULL"):
             raise ValidationException(
                 "Attempted conditional constraint is not an indexable operation"
             )
         reject(
-            "keyConditions.member.comparisonOperator", operator,
+            f"{path}comparisonOperator", operator,
             f"Member must satisfy enum value set: [{', '.join(sorted(_OPERANDS))}]",
         )  # fmt: skip
     values = [normal_value(operand)[0] for operand in operands]

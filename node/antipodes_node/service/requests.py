@@ -1,9 +1,10 @@
 """Taking requests in DynamoDB's JSON shape apart, with DynamoDB's complaints."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from antipodes.core.errors import SerializationException, ValidationException
+from antipodes.core import shapes
+from antipodes.core.errors import ValidationException
 
 Request = Mapping[str, Any]
 
@@ -19,35 +20,12 @@ def check_members(operation: str, request: Request, known: frozenset[str]) -> No
         SerializationException: The request is not an object.
         ValidationException: A member is not supported.
     """
-    if not isinstance(request, dict):
-        raise SerializationException("Unexpected value type in payload")
-    for name, value in request.items():
+    for name, value in shapes.structure(request).items():
         if name not in known and name not in IGNORED and value is not None:
             raise ValidationException(
                 f"{operation} does not support the parameter {name} in this version;"
                 f" it supports {', '.join(sorted(known))}"
             )
-
-
-def reject(path: str, value: object, constraint: str) -> NoReturn:
-    """Complain about one member as DynamoDB's model validation does."""
-    shown = "null" if value is None else f"'{value}'"
-    raise ValidationException(
-        f"1 validation error detected: Value {shown} at '{path}' failed to satisfy constraint:"
-        f" {constraint}"
-    )
-
-
-def required(request: Request, name: str) -> Any:
-    """Take a member that must be there.
-
-    Raises:
-        ValidationException: It is not.
-    """
-    value = request.get(name)
-    if value is None:
-        reject(name[0].lower() + name[1:], None, "Member must not be null")
-    return value
 
 
 def positive_limit(request: Request, maximum: int | None = None) -> int | None:
@@ -60,10 +38,9 @@ def positive_limit(request: Request, maximum: int | None = None) -> int | None:
     limit = request.get("Limit")
     if limit is None:
         return None
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        raise SerializationException("STRING_VALUE cannot be converted to Integer")
-    if limit < 1:
-        reject("limit", limit, "Member must have value greater than or equal to 1")
-    if maximum is not None and limit > maximum:
-        reject("limit", limit, f"Member must have value less than or equal to {maximum}")
-    return limit
+    count = shapes.integer(limit)
+    if count < 1:
+        shapes.reject("limit", limit, "Member must have value greater than or equal to 1")
+    if maximum is not None and count > maximum:
+        shapes.reject("limit", limit, f"Member must have value less than or equal to {maximum}")
+    return count

@@ -2,7 +2,11 @@
 
 from collections.abc import AsyncIterator
 
-from antipodes.core.errors import ResourceNotFoundException, ValidationException
+from antipodes.core.errors import (
+    ResourceNotFoundException,
+    ServiceUnavailable,
+    ValidationException,
+)
 from antipodes.core.streams import RecordPrinter, Stream, lsn_of_sequence_number, sequence_number
 from antipodes.core.subscriptions import RecordPage, read_records
 from antipodes.core.tables import Table
@@ -31,6 +35,7 @@ class StreamService:
 
         Raises:
             ResourceNotFoundException: No such stream, or its table was deleted meanwhile.
+            ServiceUnavailable: The node stops.
             ValidationException: The position is not one of this stream.
         """
         table, stream = self._find(request.stream)
@@ -43,21 +48,26 @@ class StreamService:
         # The first answer says where the subscription starts, so that it can be resumed from there
         # even if no record has come yet.
         yield pb.SubscribeResponse(position=sequence_number(origin.incarnation, after))
-        while True:
+        while not self._signal.closed:
             page = self._read(table, stream, printer, after)
             if page.records:
                 yield self._print(page, origin.incarnation)
             after = page.through_lsn
             if not page.records and not await self._signal.wait_beyond(after, IDLE_SECONDS):
                 yield pb.SubscribeResponse(position=sequence_number(origin.incarnation, after))
+        raise ServiceUnavailable(f"region {self._region} is being stopped")
 
     def _read(self, table: Table, stream: Stream, printer: RecordPrinter, after: int) -> RecordPage:
-        if table.id not in self._driver.view.tables_by_id:
+        view = self._driver.view
+        if table.id not in view.tables_by_id:
             raise ResourceNotFoundException(
                 f"Requested resource not found: table {table.name} was deleted"
             )
         with self._environment.read() as txn:
-            return read_records(txn, self._environment.dbs, table, stream, printer, after)
+            # What was committed after the view was made may have an origin unknown to it.
+            return read_records(
+                txn, self._environment.dbs, table, stream, printer, after, view.head_lsn
+            )
 
     def _print(self, page: RecordPage, incarnation: int) -> pb.SubscribeResponse:
         names = self._driver.view.names

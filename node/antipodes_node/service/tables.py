@@ -14,6 +14,7 @@ from antipodes.core.errors import (
     ResourceNotFoundException,
     ValidationException,
 )
+from antipodes.core.shapes import boolean, elements, reject, required, structure, text
 from antipodes.core.tables import (
     GLOBAL_VIEW_TYPE,
     Table,
@@ -24,7 +25,7 @@ from antipodes.core.tables import (
 from antipodes_node.driver import Driver
 from antipodes_node.replication.coordination import Coordinator
 from antipodes_node.replication.peers import Peers
-from antipodes_node.service.requests import Request, check_members, positive_limit, required
+from antipodes_node.service.requests import Request, check_members, positive_limit
 from antipodes_node.storage.environment import Environment
 
 _CREATE = frozenset(
@@ -86,7 +87,7 @@ class TableService:
         check_members("ListTables", request, frozenset({"ExclusiveStartTableName", "Limit"}))
         limit = positive_limit(request, limits.LIST_TABLES_LIMIT_MAX)
         limit = limit or limits.LIST_TABLES_LIMIT_MAX
-        after = request.get("ExclusiveStartTableName") or ""
+        after = text(request.get("ExclusiveStartTableName") or "")
         names = sorted(name for name in self._driver.view.tables if name > after)
         answer: dict[str, Any] = {"TableNames": names[:limit]}
         if len(names) > limit:
@@ -97,19 +98,16 @@ class TableService:
         """Add replicas to a table that was never written to."""
         check_members("UpdateTable", request, frozenset({"TableName", "ReplicaUpdates"}))
         name = parse_table_name(request)
-        updates = required(request, "ReplicaUpdates")
         added = []
-        for update in updates:
-            if not isinstance(update, dict) or set(update) != {"Create"}:
+        for update in map(structure, elements(required(request, "ReplicaUpdates"))):
+            if set(update) != {"Create"}:
                 raise ValidationException(
                     "UpdateTable supports only the Create action of ReplicaUpdates in this version"
                 )
-            added.append(required(update["Create"], "RegionName"))
+            wish = structure(update["Create"])
+            added.append(text(required(wish, "RegionName", "replicaUpdates.member.create.")))
         if not added:
-            raise ValidationException(
-                "1 validation error detected: Value '[]' at 'replicaUpdates' failed to satisfy"
-                " constraint: Member must have length greater than or equal to 1"
-            )
+            reject("replicaUpdates", "[]", "Member must have length greater than or equal to 1")
         table = self._existing(name)
         self._check_regions(tuple(added))
         if present := sorted(set(added) & set(table.regions)):
@@ -135,7 +133,7 @@ class TableService:
         name = parse_table_name(request)
         table = self._existing(name)
         others = [region for region in table.regions if region != self._region]
-        if others and not request.get("AllReplicas"):
+        if others and not boolean(request.get("AllReplicas") or False):
             raise ValidationException(
                 f"Table {name} has replicas in {', '.join(others)}; they would keep accepting"
                 " writes. To delete it everywhere set AllReplicas (all_replicas in gRPC and the"

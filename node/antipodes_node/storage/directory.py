@@ -71,6 +71,11 @@ class DataDirectory:
     def _identify(self, cluster_id: str, region: str) -> None:
         file = self.path / IDENTITY
         if not file.exists():
+            if self.environment_path.exists():
+                raise RefusedToStart(
+                    f"{file} is missing, but {self.environment_path} holds data",
+                    "restore it from a backup; it names the format, cluster and region of the data",
+                )
             identity = {"format": DIRECTORY_FORMAT, "cluster_id": cluster_id, "region": region}
             fresh = file.with_suffix(".new")
             with fresh.open("wb") as out:
@@ -78,6 +83,7 @@ class DataDirectory:
                 out.flush()
                 os.fsync(out.fileno())
             fresh.rename(file)
+            _sync_names(self.path)
             return
         try:
             identity = orjson.loads(file.read_bytes())
@@ -110,3 +116,12 @@ class DataDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _sync_names(path: Path) -> None:
+    """Make durable which files a directory holds."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -31,13 +31,18 @@ class Environment:
         self.map_bytes_max = map_bytes_max
         file = path / "data.mdb"
         if file.exists():  # a map smaller than the file would be refused
-            map_bytes = max(map_bytes, _rounded(file.stat().st_size * 5 // 4))
+            roomy = _rounded(file.stat().st_size * 5 // 4)
+            map_bytes = max(map_bytes, min(roomy, map_bytes_max))
         try:
             self.env = lmdb.open(
                 str(path), map_size=map_bytes, max_dbs=len(Databases._fields),
                 max_readers=READERS_MAX, subdir=True,
             )  # fmt: skip
-            self.dbs = Databases.open(lambda name: self.env.open_db(name.encode()))
+            try:
+                self.dbs = Databases.open(lambda name: self.env.open_db(name.encode()))
+            except lmdb.Error:
+                self.env.close()
+                raise
         except lmdb.Error as error:
             raise RefusedToStart(
                 f"the database in {path} cannot be opened: {error}",

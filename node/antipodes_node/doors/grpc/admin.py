@@ -1,7 +1,7 @@
 """Administration over gRPC."""
 
 from antipodes.v1 import admin_pb2, admin_pb2_grpc
-from antipodes_node.doors.grpc.errors import Context, abort
+from antipodes_node.doors.grpc.guard import Context
 from antipodes_node.service.status import StatusService
 
 
@@ -19,34 +19,22 @@ class AdminDoor(admin_pb2_grpc.AdminServicer):
     async def GetTableDigest(
         self, request: admin_pb2.GetTableDigestRequest, context: Context
     ) -> admin_pb2.GetTableDigestResponse:
-        try:
-            count, digest = await self._status.table_digest(request.table_name)
-        except Exception as error:
-            await abort(context, error)
+        count, digest = await self._status.table_digest(request.table_name)
         return admin_pb2.GetTableDigestResponse(item_count=count, digest=digest)
 
     async def ListConflicts(
         self, request: admin_pb2.ListConflictsRequest, context: Context
     ) -> admin_pb2.ListConflictsResponse:
-        try:
-            found = self._status.conflicts(request.table_name, request.limit)
-        except Exception as error:
-            await abort(context, error)
+        found = self._status.conflicts(request.table_name, request.limit)
         return admin_pb2.ListConflictsResponse(conflicts=found)
 
     async def GetItemVersion(
         self, request: admin_pb2.GetItemVersionRequest, context: Context
     ) -> admin_pb2.GetItemVersionResponse:
-        try:
-            return self._status.item_version(request.table_name, request.key)
-        except Exception as error:
-            await abort(context, error)
+        return self._status.item_version(request.table_name, request.key)
 
     async def SetLink(
         self, request: admin_pb2.SetLinkRequest, context: Context
     ) -> admin_pb2.SetLinkResponse:
-        try:
-            self._status.set_link(request.peer_region, request.paused)
-        except Exception as error:
-            await abort(context, error)
+        self._status.set_link(request.peer_region, request.paused)
         return admin_pb2.SetLinkResponse()

@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 from antipodes.v1 import items_pb2 as pb
 from antipodes.v1 import items_pb2_grpc, types_pb2
 from antipodes.wire.attributes import attributes_to_json, fill_attributes, to_json
-from antipodes_node.doors.grpc.errors import Context, answered
+from antipodes.wire.tables import enum_name
+from antipodes_node.doors.grpc.guard import Context, deadline_of
 from antipodes_node.doors.grpc.pipeline import PipelineDoor
 from antipodes_node.service.operations import Operations
 
@@ -24,20 +27,28 @@ class ItemsDoor(items_pb2_grpc.ItemsServicer):
         self._call = operations.call
         self._pipeline = pipeline
 
+    async def _answer(
+        self, context: Context, operation: str, shaped: dict[str, Any]
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = orjson.loads(
+            await self._call(operation, shaped, deadline_of(context))
+        )
+        return answer
+
     async def PutItem(self, request: pb.PutItemRequest, context: Context) -> pb.PutItemResponse:
         shaped = {
             "TableName": request.table_name,
             "Item": attributes_to_json(request.item),
             "ReturnValues": _RETURN_VALUES.get(request.return_values, "?"),
         }
-        answer = await answered(context, self._call("PutItem", shaped))
+        answer = await self._answer(context, "PutItem", shaped)
         response = pb.PutItemResponse()
         fill_attributes(response.attributes, answer.get("Attributes", {}))
         return response
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         shaped = {"TableName": request.table_name, "Key": attributes_to_json(request.key)}
-        answer = await answered(context, self._call("GetItem", shaped))
+        answer = await self._answer(context, "GetItem", shaped)
         response = pb.GetItemResponse()
         if "Item" in answer:
             response.item.SetInParent()
@@ -52,7 +63,7 @@ class ItemsDoor(items_pb2_grpc.ItemsServicer):
             "Key": attributes_to_json(request.key),
             "ReturnValues": _RETURN_VALUES.get(request.return_values, "?"),
         }
-        answer = await answered(context, self._call("DeleteItem", shaped))
+        answer = await self._answer(context, "DeleteItem", shaped)
         response = pb.DeleteItemResponse()
         fill_attributes(response.attributes, answer.get("Attributes", {}))
         return response
@@ -66,7 +77,7 @@ class ItemsDoor(items_pb2_grpc.ItemsServicer):
                 for table, wishes in request.request_items.items()
             }
         }
-        await answered(context, self._call("BatchWriteItem", shaped))
+        await self._answer(context, "BatchWriteItem", shaped)
         return pb.BatchWriteItemResponse()
 
     async def BatchGetItem(
@@ -78,7 +89,7 @@ class ItemsDoor(items_pb2_grpc.ItemsServicer):
                 for table, asked in request.request_items.items()
             }
         }
-        answer = await answered(context, self._call("BatchGetItem", shaped))
+        answer = await self._answer(context, "BatchGetItem", shaped)
         response = pb.BatchGetItemResponse()
         for table, items in answer["Responses"].items():
             _add_items(response.responses[table].items, items)
@@ -92,9 +103,9 @@ class ItemsDoor(items_pb2_grpc.ItemsServicer):
             "TableName": request.table_name,
             "KeyConditions": {
                 name: {
-                    "ComparisonOperator": pb.ComparisonOperator.Name(
-                        condition.comparison_operator
-                    ).removeprefix("COMPARISON_OPERATOR_"),
+                    "ComparisonOperator": enum_name(
+                        pb.ComparisonOperator, condition.comparison_operator
+                    ),
                     "AttributeValueList": [to_json(v) for v in condition.attribute_value_list],
                 }
                 for name, condition in request.key_conditions.items()
@@ -103,7 +114,7 @@ class ItemsDoor(items_pb2_grpc.ItemsServicer):
         if request.HasField("scan_index_forward"):
             shaped["ScanIndexForward"] = request.scan_index_forward
         _add_paging(shaped, request)
-        answer = await answered(context, self._call("Query", shaped))
+        answer = await self._answer(context, "Query", shaped)
         response = pb.QueryResponse()
         _fill_page(response, answer)
         return response
@@ -111,7 +122,7 @@ class ItemsDoor(items_pb2_grpc.ItemsServicer):
     async def Scan(self, request: pb.ScanRequest, context: Context) -> pb.ScanResponse:
         shaped: dict[str, Any] = {"TableName": request.table_name}
         _add_paging(shaped, request)
-        answer = await answered(context, self._call("Scan", shaped))
+        answer = await self._answer(context, "Scan", shaped)
         response = pb.ScanResponse()
         _fill_page(response, answer)
         return response

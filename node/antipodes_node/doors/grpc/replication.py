@@ -3,7 +3,7 @@
 from typing import Any
 
 from antipodes.v1 import replication_pb2, replication_pb2_grpc
-from antipodes_node.doors.grpc.errors import Context, abort
+from antipodes_node.doors.grpc.guard import Context
 from antipodes_node.replication.coordination import Coordinator
 from antipodes_node.replication.sending import TailSending
 
@@ -23,25 +23,16 @@ class ReplicationDoor(replication_pb2_grpc.ReplicationServicer):
     async def PrepareTableChange(
         self, request: replication_pb2.PrepareTableChangeRequest, context: Context
     ) -> replication_pb2.PrepareTableChangeResponse:
-        try:
-            await self._coordinator.prepare(request)
-        except Exception as error:
-            await abort(context, error)
+        await self._coordinator.prepare(request)
         return replication_pb2.PrepareTableChangeResponse()
 
     async def DecideTableChange(
         self, request: replication_pb2.DecideTableChangeRequest, context: Context
     ) -> replication_pb2.DecideTableChangeResponse:
-        try:
-            await self._coordinator.decide(request)
-        except Exception as error:
-            await abort(context, error)
+        await self._coordinator.decide(request)
         return replication_pb2.DecideTableChangeResponse()
 
     async def GetTableDecision(
         self, request: replication_pb2.GetTableDecisionRequest, context: Context
     ) -> replication_pb2.GetTableDecisionResponse:
-        try:
-            return self._coordinator.decision(request)
-        except Exception as error:
-            await abort(context, error)
+        return self._coordinator.decision(request)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from antipodes.v1 import streams_pb2, streams_pb2_grpc
-from antipodes_node.doors.grpc.errors import Context, abort
+from antipodes_node.doors.grpc.guard import Context, abort
 from antipodes_node.service.streams import StreamService
 
 

@@ -1,0 +1,1 @@
+"""Tests of the real processes' parts: real gRPC, real LMDB, real sockets."""

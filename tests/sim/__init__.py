@@ -1,0 +1,1 @@
+"""The seeded simulator: the project's own core over a simulated network, disk and clock."""
