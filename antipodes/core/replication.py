@@ -369,6 +369,8 @@ class Replica:
             else:
                 writes = [self._decide(txn, write) for write in event.writes]
                 members = [_NOT_TOGETHER] * len(writes)
+        except Corrupt:
+            raise
         except AntipodesError as error:
             return Refuse(event.token, error)
         if event.once is not None:

@@ -14,6 +14,7 @@ from typing import Protocol
 from antipodes.core import limits
 from antipodes.core.formats import (
     LSN,
+    crc32c,
     crc32c_extend,
     log_body,
     peek_dot,
@@ -122,9 +123,9 @@ class Progress:
     acknowledged_bytes: int
 
 
-def checksum(entries: tuple[bytes, ...]) -> int:
-    """Compute the checksum of a batch: over all entries in order."""
-    crc = 0
+def checksum(prev_lsn: int, through_lsn: int, entries: tuple[bytes, ...]) -> int:
+    """Compute the checksum of a batch: over its interval and all entries in order."""
+    crc = crc32c(LSN.pack(prev_lsn) + LSN.pack(through_lsn))
     for entry in entries:
         crc = crc32c_extend(crc, entry)
     return crc
@@ -198,7 +199,7 @@ def read_batch(
     if not found:
         through = max(through, log_head(txn, dbs))
     sent = tuple(entries)
-    return Batch(after_lsn, through, sent, checksum(sent))
+    return Batch(after_lsn, through, sent, checksum(after_lsn, through, sent))
 
 
 class TailSender:
@@ -445,7 +446,7 @@ class TailReceiver:
                 return self._rejected(message)
 
     def _batch_arrived(self, batch: Batch) -> list[TailEffect]:
-        if checksum(batch.entries) != batch.crc32c:
+        if checksum(batch.prev_lsn, batch.through_lsn, batch.entries) != batch.crc32c:
             return [Disconnect("a batch failed its checksum")]
         if batch.prev_lsn > self.received_lsn:
             return [

@@ -207,7 +207,7 @@ class Batch(_message.Message):
     prev_lsn: _builtins.int
     through_lsn: _builtins.int
     crc32c: _builtins.int
-    """Over all entries in order."""
+    """CRC-32C over prev_lsn and through_lsn (8 bytes each, big-endian) and all entries in order."""
     @_builtins.property
     def origin(self) -> Global___Origin: ...
     @_builtins.property

@@ -343,11 +343,11 @@ GARBAGE = (b"\x01garbage that is no log entry at all" * 9,)
          "restore the newest one", admin_pb2.LINK_STATE_STOPPED),
         ([WELCOME, Batch(0, 5, GARBAGE, 1)], "failed its checksum",
          admin_pb2.LINK_STATE_CONNECTING),
-        ([WELCOME, Batch(3, 5, (), checksum(()))], "gap: have 0",
+        ([WELCOME, Batch(3, 5, (), checksum(3, 5, ()))], "gap: have 0",
          admin_pb2.LINK_STATE_CONNECTING),
-        ([WELCOME, Batch(0, 5, GARBAGE, checksum(GARBAGE))], "cannot be applied",
+        ([WELCOME, Batch(0, 5, GARBAGE, checksum(0, 5, GARBAGE))], "cannot be applied",
          admin_pb2.LINK_STATE_STOPPED),
-        ([WELCOME, Batch(0, 5, (), checksum(())), PROGRESS_CAME, Heartbeat(4, 4, 0, 0)],
+        ([WELCOME, Batch(0, 5, (), checksum(0, 5, ())), PROGRESS_CAME, Heartbeat(4, 4, 0, 0)],
          "has lost data", admin_pb2.LINK_STATE_STOPPED),
     ],
     ids=["protocol", "amnesia", "checksum", "gap", "poison", "shrunk"],
@@ -394,7 +394,7 @@ async def test_stopped_link_is_tried_again_when_an_operator_resumes_it(clusters:
 
 async def test_receiver_reports_what_is_durable(clusters: Start) -> None:
     cluster = await clusters(2, started=False)
-    empty = Batch(0, 5, (), checksum(()))
+    empty = Batch(0, 5, (), checksum(0, 5, ()))
     peer = FakePeer(EU, WELCOME, empty, Heartbeat(5, 5, 0, 0))
     server = await peer.serve(cluster.ports[EU])
     await cluster.start(US)

@@ -56,7 +56,7 @@ def entry(lsn: int, index: int = 0, count: int = 0, table_id: bytes = TABLE_ID) 
 
 def batch(prev_lsn: int, through_lsn: int, *lsns: int) -> Batch:
     entries = tuple(entry(lsn) for lsn in lsns)
-    return Batch(prev_lsn, through_lsn, entries, checksum(entries))
+    return Batch(prev_lsn, through_lsn, entries, checksum(prev_lsn, through_lsn, entries))
 
 
 def heartbeat(head_lsn: int, origin_head_lsn: int | None = None) -> Heartbeat:
@@ -116,7 +116,7 @@ def test_batches_follow_without_gap_and_hold_each_own_entry_once(
     sent = [peek_dot(sent)[1] for b in batches for sent in b.entries]
     assert sent == expected
     for b in batches:
-        assert b.crc32c == checksum(b.entries)
+        assert b.crc32c == checksum(b.prev_lsn, b.through_lsn, b.entries)
         assert all(b.prev_lsn < peek_dot(sent)[1] <= b.through_lsn for sent in b.entries)
         if b.entries:
             index, count = peek_transaction(b.entries[-1])
@@ -125,7 +125,7 @@ def test_batches_follow_without_gap_and_hold_each_own_entry_once(
 
 def test_batch_of_an_empty_log_reaches_nowhere() -> None:
     region = Region("asia")
-    assert read(region, 0, 1, 1) == Batch(0, 0, (), 0)
+    assert read(region, 0, 1, 1) == Batch(0, 0, (), checksum(0, 0, ()))
     assert log_head(region.store.read(), region.dbs) == 0
 
 
@@ -144,10 +144,11 @@ def test_newest_entry_of_an_origin_is_found_among_others(
         assert origin_head(txn, region.dbs, origin) == lsn
 
 
-def test_checksum_is_over_all_entries_in_order() -> None:
-    assert checksum(()) == 0
-    assert checksum((b"ab", b"c")) == checksum((b"abc",))
-    assert checksum((b"c", b"ab")) != checksum((b"abc",))
+def test_checksum_is_over_the_interval_and_all_entries_in_order() -> None:
+    assert checksum(1, 2, (b"ab", b"c")) == checksum(1, 2, (b"abc",))
+    assert checksum(1, 2, (b"c", b"ab")) != checksum(1, 2, (b"abc",))
+    assert checksum(1, 3, (b"abc",)) != checksum(1, 2, (b"abc",))
+    assert checksum(0, 2, (b"abc",)) != checksum(1, 2, (b"abc",))
 
 
 # --- splitting
