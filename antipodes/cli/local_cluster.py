@@ -227,7 +227,7 @@ class LocalCluster:
                              ("grpc.min_reconnect_backoff_ms", 50),
                              ("grpc.max_reconnect_backoff_ms", 100))
         ) as channel:  # fmt: skip
-            stub = health_pb2_grpc.HealthStub(channel)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             while member.running:
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)

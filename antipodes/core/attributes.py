@@ -190,7 +190,8 @@ def _normal_binary_set(value: object, _depth: int) -> tuple[list[str], int]:
 
 
 def _normal_list(value: object, depth: int) -> tuple[list[AttributeValue], int]:
-    normal, size = [], 3
+    normal: list[AttributeValue] = []
+    size = 3
     for element in shapes.elements(value):
         element_normal, element_size = normal_value(element, depth + 1)
         normal.append(element_normal)
@@ -199,7 +200,8 @@ def _normal_list(value: object, depth: int) -> tuple[list[AttributeValue], int]:
 
 
 def _normal_map(value: object, depth: int) -> tuple[Attributes, int]:
-    normal, size = {}, 3
+    normal: Attributes = {}
+    size = 3
     for name, element in shapes.structure(value).items():
         element_normal, element_size = normal_value(element, depth + 1)
         normal[name] = element_normal

@@ -65,7 +65,7 @@ def key_of_item(schema: KeySchema, item: Attributes) -> ItemKey:
     Raises:
         ValidationException: A key attribute is missing, of the wrong type, empty or too long.
     """
-    parts = []
+    parts: list[bytes] = []
     for attribute in _attributes(schema):
         value = item.get(attribute.name)
         if value is None:
@@ -91,7 +91,7 @@ def key_of_attributes(schema: KeySchema, key: Attributes) -> ItemKey:
     attributes = _attributes(schema)
     if len(key) != len(attributes):
         raise ValidationException(_MISMATCH)
-    parts = []
+    parts: list[bytes] = []
     for attribute in attributes:
         value = key.get(attribute.name)
         if value is None or attribute.kind not in value:

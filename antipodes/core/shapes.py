@@ -6,7 +6,7 @@ dynalite's tests.
 """
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from antipodes.core.errors import SerializationException, ValidationException
 
@@ -52,7 +52,7 @@ def elements(value: object) -> list[Any]:
     """
     if not isinstance(value, list):
         raise SerializationException("Unexpected field type")
-    return value
+    return value  # pyright: ignore[reportUnknownVariableType] - JSON holds anything
 
 
 def structure(value: object) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def structure(value: object) -> dict[str, Any]:
         raise SerializationException("Unrecognized collection type class java.lang.String")
     if not isinstance(value, dict):
         raise SerializationException("Unexpected value type in payload")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def required(members: Mapping[str, Any], name: str, path: str = "") -> Any:

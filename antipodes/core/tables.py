@@ -181,7 +181,7 @@ def parse_create_table(request: Mapping[str, Any]) -> TableRequest:
 
 
 def _parse_definitions(request: Mapping[str, Any]) -> dict[str, str]:
-    definitions = {}
+    definitions: dict[str, str] = {}
     given = shapes.elements(request.get("AttributeDefinitions") or [])
     for position, definition in enumerate(map(shapes.structure, given), 1):
         path = f"attributeDefinitions.{position}.member."
@@ -207,7 +207,7 @@ def _parse_key_elements(request: Mapping[str, Any]) -> list[tuple[str, str]]:
             "keySchema", given,
             "Member must have length greater than or equal to 1 and less than or equal to 2",
         )  # fmt: skip
-    elements = []
+    elements: list[tuple[str, str]] = []
     for position, element in enumerate(map(shapes.structure, given), 1):
         path = f"keySchema.{position}.member."
         name = shapes.text(shapes.required(element, "AttributeName", path))

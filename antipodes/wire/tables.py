@@ -50,9 +50,10 @@ def create_to_json(request: pb.CreateTableRequest) -> dict[str, Any]:
     if request.HasField("stream_specification"):
         specification = request.stream_specification
         view_type = enum_name(pb.StreamViewType, specification.stream_view_type)
-        shaped["StreamSpecification"] = {"StreamEnabled": specification.stream_enabled}
+        asked: dict[str, Any] = {"StreamEnabled": specification.stream_enabled}
         if specification.stream_view_type:
-            shaped["StreamSpecification"]["StreamViewType"] = view_type
+            asked["StreamViewType"] = view_type
+        shaped["StreamSpecification"] = asked
     return shaped
 
 

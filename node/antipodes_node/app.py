@@ -38,18 +38,16 @@ from antipodes_node.doors.grpc.pipeline import PipelineDoor
 from antipodes_node.doors.grpc.replication import ReplicationDoor
 from antipodes_node.doors.grpc.streams import StreamsDoor
 from antipodes_node.doors.grpc.tables import TablesDoor
+from antipodes_node.doors.http.protocol import HttpDoor
 from antipodes_node.driver import Driver, View
 from antipodes_node.replication.coordination import Coordinator
 from antipodes_node.replication.peers import Peers
 from antipodes_node.replication.receiving import Link
 from antipodes_node.replication.sending import TailSending
-from antipodes_node.service.items import ItemService
 from antipodes_node.service.operations import Operations
-from antipodes_node.service.queries import QueryService
 from antipodes_node.service.status import StatusService
 from antipodes_node.service.streams import StreamService
-from antipodes_node.service.tables import TableService
-from antipodes_node.settings import NodeSettings
+from antipodes_node.settings import NodeSettings, parse_address
 from antipodes_node.signals import HeadSignal
 from antipodes_node.storage.directory import DataDirectory
 from antipodes_node.storage.environment import Environment
@@ -80,13 +78,17 @@ class Node:
 
     Attributes:
         port: Where gRPC is answered, once started.
+        http_port: Where HTTP is answered; 0 when nowhere.
     """
 
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
         self.port = 0
+        self.http_port = 0
+        self._serving = False
         self._resources = contextlib.ExitStack()
-        self._health = health.aio.HealthServicer()
+        health_module: Any = health  # its stubs do not know the asynchronous servicer
+        self._health = health_module.aio.HealthServicer()
         self._stopping = False
 
     async def start(self) -> None:
@@ -147,14 +149,8 @@ class Node:
             region: Link(settings.cluster_id, region, self._driver, self._peers, rng)
             for region in settings.peer
         }
-        items = ItemService(environment, self._driver)
         self._operations = Operations(
-            self._driver,
-            items,
-            QueryService(environment, items),
-            TableService(
-                settings.region, environment, self._driver, self._peers, self._coordinator
-            ),
+            settings.region, environment, self._driver, self._peers, self._coordinator
         )
         self._streams = StreamService(settings.region, environment, self._driver, self._signal)
         self._status = StatusService(
@@ -191,7 +187,25 @@ class Node:
         if self.port == 0:
             raise RefusedToStart(f"cannot listen on {listen}", "choose another with --listen")
         self._server = server
+        await self._open_http_door()
         await server.start()
+
+    async def _open_http_door(self) -> None:
+        self._http = HttpDoor(
+            self._operations, self._driver, self._settings.region, lambda: self._serving
+        )
+        listen = self._settings.http_listen
+        if not listen:
+            return
+        host, port = parse_address(listen)
+        try:
+            self.http_port = await self._http.open(host.strip("[]"), port)
+        except OSError as error:
+            await self._server.stop(None)
+            raise RefusedToStart(
+                f"cannot listen on {listen}: {error.strerror or error}",
+                "stop what uses it, or choose another with --http-listen",
+            ) from error
 
     def _committed(self, view: View) -> None:
         self._signal.advance(view.head_lsn)
@@ -200,6 +214,7 @@ class Node:
             self._signal.wake()
 
     async def _set_health(self, serving: bool) -> None:
+        self._serving = serving
         status = (
             health_pb2.HealthCheckResponse.SERVING
             if serving
@@ -228,6 +243,7 @@ class Node:
         self._stopping = True
         log.info("node_stopping", region=self._settings.region)
         await self._health.enter_graceful_shutdown()
+        self._serving = False
         self._care.cancel()
         await asyncio.gather(
             self._care,
@@ -238,7 +254,10 @@ class Node:
         # Streams that would go on for ever end by themselves now; calls under way are waited for.
         self._signal.close()
         self._pipeline.drain()
-        await self._server.stop(self._settings.drain_seconds)
+        await asyncio.gather(
+            self._server.stop(self._settings.drain_seconds),
+            self._http.close(self._settings.drain_seconds),
+        )
         await self._peers.close()
         await self._driver.stop()
         self._resources.close()

@@ -35,7 +35,6 @@ from antipodes.core.replication import (
     OriginsNamed,
     Refuse,
     Replica,
-    Write,
     WriteOutcome,
     WriteRequested,
 )
@@ -166,18 +165,18 @@ class Driver:
         return future
 
     async def write(
-        self, writes: tuple[Write, ...], deadline: float = float("inf")
+        self, event: WriteRequested, deadline: float = float("inf")
     ) -> tuple[WriteOutcome, ...]:
         """Make writes durable, all or none.
 
         Args:
-            writes: What to write.
+            event: What to write.
             deadline: As for `submit`.
 
         Raises:
             AntipodesError: They were refused; nothing was changed.
         """
-        effect = await self.happen(WriteRequested(writes), deadline)
+        effect = await self.happen(event, deadline)
         assert isinstance(effect, Acknowledge)
         return effect.outcomes
 

@@ -9,6 +9,8 @@ from antipodes.cli.process import ProcessSettings, parse_pairs
 from antipodes.core import limits
 from antipodes.core.regions import valid_name
 
+LOOPBACK = ("localhost", "[::1]", "::1")
+
 
 def parse_address(text: str) -> tuple[str, int]:
     """Split ``host:port``.
@@ -35,6 +37,16 @@ class NodeSettings(ProcessSettings):
     data_dir: Path = pydantic.Field(description="Directory that holds this region's data.")
     listen: str = pydantic.Field(
         "127.0.0.1:7401", description="HOST:PORT to answer gRPC on; port 0 takes a free one."
+    )
+    http_listen: str = pydantic.Field(
+        "", description="HOST:PORT to answer DynamoDB's HTTP protocol on; empty answers nowhere."
+    )
+    auth: str = pydantic.Field(
+        "none", pattern="^none$",
+        description="Who may use the HTTP door: none takes any signature, or no signature.",
+    )  # fmt: skip
+    insecure_listen: bool = pydantic.Field(
+        False, description="Answer HTTP beyond this machine although everybody may do everything."
     )
     peer: Annotated[dict[str, str], pydantic.BeforeValidator(parse_pairs)] = pydantic.Field(
         default_factory=dict,
@@ -69,6 +81,13 @@ class NodeSettings(ProcessSettings):
         parse_address(listen)
         return listen
 
+    @pydantic.field_validator("http_listen")
+    @classmethod
+    def _check_http_listen(cls, http_listen: str) -> str:
+        if http_listen:
+            parse_address(http_listen)
+        return http_listen
+
     @pydantic.field_validator("peer")
     @classmethod
     def _check_peers(cls, peers: dict[str, str]) -> dict[str, str]:
@@ -84,6 +103,14 @@ class NodeSettings(ProcessSettings):
     def _check_together(self) -> Self:
         if self.region in self.peer:
             raise ValueError(f"region {self.region} is its own peer; name only the others")
+        if self.http_listen and not self.insecure_listen:
+            host, _ = parse_address(self.http_listen)
+            if host not in LOOPBACK and not host.startswith("127."):
+                raise ValueError(
+                    f"http_listen {self.http_listen} is reachable from other machines and auth is"
+                    " none; listen on 127.0.0.1, or set insecure_listen to allow everybody"
+                    " everything"
+                )
         if self.map_bytes_max < self.map_bytes:
             raise ValueError("map_bytes_max lies below map_bytes")
         return self

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -335,16 +335,16 @@ BAD_CALLS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
      ValidationException, "Provided list of item keys contains duplicates"),
     ("BatchWriteItem", {"RequestItems": {"things": [
         {"PutRequest": {"Item": item(str(number))}} for number in range(26)]}},
-     ValidationException, "Too many items requested for the BatchWriteItem call"),
+     ValidationException, "Member must have length less than or equal to 25"),
     ("BatchWriteItem", {"RequestItems": {"things": [{}]}}, ValidationException,
      "exactly one of PutRequest and DeleteRequest"),
     ("BatchWriteItem", {"RequestItems": {}}, ValidationException, "requestItems"),
     ("BatchGetItem", {"RequestItems": {"things": {"Keys": [item("x"), item("x")]}}},
      ValidationException, "Provided list of item keys contains duplicates"),
     ("BatchGetItem", {"RequestItems": {"things": {"Keys": [item(str(n)) for n in range(101)]}}},
-     ValidationException, "Too many items requested for the BatchGetItem call"),
+     ValidationException, "Member must have length less than or equal to 100"),
     ("Query", {"TableName": "things", "KeyConditions": {}}, ValidationException,
-     "must be specified in the request"),
+     "Conditions can be of length 1 or 2 only"),
     ("Query", {"TableName": "things", "KeyConditions": {"s": condition("EQ", {"S": "x"})}},
      ValidationException, "Query condition missed key schema element: p"),
     ("Query", {"TableName": "things", "KeyConditions": {"p": condition("LT", {"S": "x"})}},
@@ -376,7 +376,9 @@ async def test_bad_request_is_refused_by_both_doors_alike(
     assert text in str(by_pipeline)
     by_unary = await failing(unary(client)(operation, **request_))
     assert type(by_unary) is error
-    assert str(by_unary)[:1000] == str(by_pipeline)[:1000]
+    assert text in str(by_unary)
+    if len(str(by_pipeline)) < 1000:  # longer ones are cut by the unary door
+        assert str(by_unary) == str(by_pipeline)
     assert (await client.digest())[0] == 0
 
 
@@ -388,7 +390,7 @@ async def test_enum_values_from_the_future_are_refused(client: Client) -> None:
     query.key_conditions["p"].comparison_operator = 77  # type: ignore[assignment]
     problem = await failing(client.items.Query(query))
     assert isinstance(problem, ValidationException)
-    assert "'77' at 'keyConditions.member.comparisonOperator'" in str(problem)
+    assert "'77' at 'keyConditions.p.member.comparisonOperator'" in str(problem)
 
 
 async def test_message_that_cannot_be_read_is_refused(client: Client) -> None:
@@ -398,18 +400,14 @@ async def test_message_that_cannot_be_read_is_refused(client: Client) -> None:
         pb.PutItemRequest.FromString(b"\xff\xff\xff")
 
 
-async def test_condition_is_never_dropped_in_silence(client: Client) -> None:
-    await client.put("x")
-    request = {"TableName": "things", "Item": item("x", n={"N": "1"})}
-    for member in ("ConditionExpression", "Expected", "Mistyped"):
-        problem = await failing(client.call("PutItem", **request, **{member: "x"}))
-        assert isinstance(problem, ValidationException)
-        assert f"does not support the parameter {member}" in str(problem)
-    assert await client.get("x") == item("x")
+async def test_what_is_not_supported_is_refused_by_name(client: Client) -> None:
+    problem = await failing(client.call("Scan", TableName="things", IndexName="by-name"))
+    assert isinstance(problem, ValidationException)
+    assert "does not support the parameter IndexName" in str(problem)
 
 
 async def test_unknown_operation_names_the_known_ones(client: Client) -> None:
-    problem = await failing(client.call("UpdateItem", TableName="things"))
+    problem = await failing(client.call("MakeCoffee", TableName="things"))
     assert isinstance(problem, UnknownOperationException)
     assert "PutItem" in str(problem)
 
@@ -498,7 +496,11 @@ async def test_nonsense_is_refused_as_the_clients_mistake(client: Client) -> Non
         "ResourceInUseException",
     }  # fmt: skip
 
-    @settings(deadline=None, max_examples=600, suppress_health_check=list(HealthCheck))
+    @settings(
+        deadline=None,
+        max_examples=600,
+        suppress_health_check=cast("list[HealthCheck]", list(HealthCheck)),
+    )
     @given(damaged_requests())
     def try_one(request: tuple[str, bytes]) -> None:
         answer = asyncio.run_coroutine_threadsafe(client.pipeline.raw(*request), loop).result(10)

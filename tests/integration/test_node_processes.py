@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lmdb
 import pytest
@@ -290,7 +290,7 @@ async def test_full_disk_refuses_writes_and_replication_and_recovers(processes: 
 
 async def test_health_and_reflection_are_answered(cluster: Cluster) -> None:
     assert await cluster[US].serving()
-    stub = reflection_pb2_grpc.ServerReflectionStub(cluster[US].channel)
+    stub: Any = cast("Any", reflection_pb2_grpc).ServerReflectionStub(cluster[US].channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     call: Any = stub.ServerReflectionInfo(iter([request]))
     names = {s.name for s in (await call.read()).list_services_response.service}

@@ -349,7 +349,7 @@ async def test_replica_is_not_added_to_a_table_that_was_written_to(
         ([{"Delete": {"RegionName": EU}}], "only the Create action"),
         ([{"Create": {"RegionName": "mars-1"}}], "'mars-1' is not part of this cluster"),
         ([{"Create": {"RegionName": US}}], f"already existed as tables: {US}"),
-        ([{"Create": {}}], "'replicaUpdates.member.create.regionName'"),
+        ([{"Create": {}}], "'replicaUpdates.1.member.create.regionName'"),
     ],
     ids=str,
 )

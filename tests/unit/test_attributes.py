@@ -261,7 +261,8 @@ def nested(depth: int, kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["M", "L"])
 def test_nesting_of_32_levels_is_the_deepest(kind: str) -> None:
-    assert normal_value(nested(limits.NESTING_DEPTH_MAX, kind))
+    normal, _ = normal_value(nested(limits.NESTING_DEPTH_MAX, kind))
+    assert normal == nested(limits.NESTING_DEPTH_MAX, kind)
     with pytest.raises(ValidationException, match=r"^Nesting Levels have exceeded"):
         normal_value(nested(limits.NESTING_DEPTH_MAX + 1, kind))
     with pytest.raises(ValidationException):

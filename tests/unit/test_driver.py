@@ -115,14 +115,14 @@ async def test_events_that_wait_share_a_transaction(tmp_path: Path) -> None:
 
 async def test_write_after_its_deadline_is_not_begun(running: Running) -> None:
     with pytest.raises(ServiceUnavailable, match="the deadline passed before the write began"):
-        await running.driver.write((running.write("late"),), time.monotonic() - 1)
-    await running.driver.write((running.write("soon"),), time.monotonic() + 10)
+        await running.driver.write(WriteRequested((running.write("late"),)), time.monotonic() - 1)
+    await running.driver.write(WriteRequested((running.write("soon"),)), time.monotonic() + 10)
     assert running.get("late") is None
     assert running.get("soon") is not None
 
 
 async def test_view_is_renewed_before_the_outcome_is_told(running: Running) -> None:
-    [outcome] = await running.driver.write((running.write("x"),))
+    [outcome] = await running.driver.write(WriteRequested((running.write("x"),)))
     assert running.driver.view.head_lsn == outcome.lsn == 1
     assert running.views[-1].head_lsn == 1
     with running.environment.read() as txn:
@@ -237,9 +237,11 @@ async def test_full_map_refuses_at_once_until_there_is_room(tmp_path: Path) -> N
     running = Running(tmp_path, 1 << 20, 2 << 20)
     running.driver.start()
     await running.create()
-    await running.driver.write((running.write("0", 300_000),))
+    await running.driver.write(WriteRequested((running.write("0", 300_000),)))
     with pytest.raises(ServiceUnavailable, match="is full"):
-        await running.driver.write(tuple(running.write(str(n), 300_000) for n in range(5)))
+        await running.driver.write(
+            WriteRequested(tuple(running.write(str(n), 300_000) for n in range(5)))
+        )
     assert running.get("4") is None
     commits, head = running.driver.view.commits, running.driver.view.head_lsn
     for event in (
@@ -267,11 +269,11 @@ async def test_disk_that_refuses_is_tried_again(
 
     monkeypatch.setattr(running.environment, "write", write)
     with pytest.raises(ServiceUnavailable, match="refuses writes"):
-        await running.driver.write((running.write("x"),))
+        await running.driver.write(WriteRequested((running.write("x"),)))
     assert running.get("x") is None
     broken = False
     await eventually(lambda: not running.driver.writes_refused)
-    await running.driver.write((running.write("x"),))
+    await running.driver.write(WriteRequested((running.write("x"),)))
     assert running.get("x") is not None
 
 
@@ -314,6 +316,6 @@ async def test_storage_beyond_use_is_said_to_everybody(
     monkeypatch.setattr(running.environment, "write", panic)
     for _ in range(2):
         with pytest.raises(ServiceUnavailable, match="restart the node"):
-            await running.driver.write((running.write("x"),))
+            await running.driver.write(WriteRequested((running.write("x"),)))
     assert running.driver.failed
     assert running.driver.writes_refused

