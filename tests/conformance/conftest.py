@@ -19,9 +19,12 @@ class HostedNode:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        settings = NodeSettings(
-            region="us-east-1", data_dir=directory, listen="127.0.0.1:0",
-            http_listen="127.0.0.1:0", drain_seconds=0.2,
+        settings = NodeSettings.load(
+            {
+                "region": "us-east-1", "data_dir": directory, "listen": "127.0.0.1:0",
+                "http_listen": "127.0.0.1:0", "drain_seconds": 0.2,
+            },
+            environ={},
         )  # fmt: skip
         self.node = self._run(_started(settings))
         self.endpoint = f"http://127.0.0.1:{self.node.http_port}"
