@@ -29,8 +29,8 @@ from antipodes.core.errors import (
 from antipodes.v1 import items_pb2
 from antipodes.wire import errors as wire_errors
 
-MESSAGE_CALLS_MAX = 256
-"""So that the first answer of a message does not wait for too many others."""
+MESSAGE_CALLS_MAX = 64
+"""So that client and node work at once: all tasks in one message would take turns with the node."""
 MESSAGE_BYTES_MAX = 1 << 20
 """Of bodies in one message; a single larger one travels alone."""
 SWEEP_INTERVAL_S = 0.005

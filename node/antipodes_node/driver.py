@@ -2,8 +2,10 @@
 
 Requests queue up while a commit is on its way to the disk; the thread then takes what is there,
 lets it happen in one transaction, commits once with fsync, and hands all outcomes to the loop in
-one call. Entries of other regions wait in a queue of their own, of which each transaction takes one
-part, so that catching up does not starve clients.
+one call. While the thread changes the transaction the loop stands still: every call to LMDB lets go
+of the interpreter, and beside a busy loop the thread would wait for it after each of them. Entries
+of other regions wait in a queue of their own, of which each transaction takes one part, so that
+catching up does not starve clients.
 """
 
 import asyncio
@@ -50,6 +52,9 @@ GROUP_SECONDS_MAX = 0.002
 """How long a transaction keeps taking events that are already waiting."""
 REMOTE_ENTRIES_MAX = 256
 """Replicated entries of one transaction; about as much work as a full group of local writes."""
+
+STAND_STILL_SECONDS_MAX = 0.002
+"""How long the loop waits for the thread to have changed the transaction."""
 
 PROBE_SECONDS = 1.0
 """How often a node that ran out of room looks whether there is room again."""
@@ -110,6 +115,11 @@ class Driver:
         self._on_commit = on_commit
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         self._remote: deque[Entry] = deque()
+        self._gathered: list[Entry] = []  # by the loop, while a group is under way
+        self._handing_over = False
+        self._local_under_way = 0
+        self._remote_under_way = 0
+        self._stepped: threading.Lock | None = None  # released once the loop may go on
         self._commits = 0
         self._writes = 0
         self._stopping = False
@@ -128,6 +138,7 @@ class Driver:
 
     async def stop(self) -> None:
         """Finish what is queued, then end the thread. The loop goes on: the thread may need it."""
+        self._hand_over()
         self._stopping = True
         self._queue.put(None)
         if self._thread.is_alive():
@@ -143,11 +154,43 @@ class Driver:
             done: Called on the loop once the outcome is durable, or refused.
             deadline: By `time.monotonic`; a client's writes are not begun after it.
         """
-        if isinstance(event, EntriesArrived | OriginsNamed):  # names go before what uses them
+        if isinstance(event, _FromPeers):  # names go before what uses them
+            self._remote_under_way += 1
             self._remote.append((event, done, deadline))
             self._queue.put(None)
+            return
+        self._gathered.append((event, done, deadline))
+        if len(self._gathered) >= GROUP_EVENTS_MAX:
+            self._hand_over()
         else:
-            self._queue.put((event, done, deadline))
+            self._plan_hand_over()
+
+    def _plan_hand_over(self) -> None:
+        """Hand over what has gathered when the loop has done what is ready, if no group is out."""
+        if self._gathered and not self._local_under_way and not self._handing_over:
+            self._handing_over = True
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the thread what has gathered, and stand still until it has changed the transaction.
+
+        The commit, which waits for the disk, goes on beside the loop. When the thread is busy
+        already there is nothing to wait for.
+        """
+        self._handing_over = False
+        gathered, self._gathered = self._gathered, []
+        if not gathered:
+            return
+        stand_still = not self._local_under_way and not self._remote_under_way
+        self._local_under_way += len(gathered)
+        stepped = threading.Lock()
+        stepped.acquire()
+        if stand_still:
+            self._stepped = stepped
+        for entry in gathered:
+            self._queue.put(entry)
+        if stand_still:
+            stepped.acquire(timeout=STAND_STILL_SECONDS_MAX)
 
     def happen(self, event: Event, deadline: float = float("inf")) -> "Future[Effect]":
         """Let an event happen; the future gives its effect, or raises why it was refused."""
@@ -243,11 +286,13 @@ class Driver:
         return rest
 
     def _answer(self, group: list[Entry], effects: list[Effect]) -> None:
+        self._let_loop_go()
         pairs = [(done, effect) for (_, done, _), effect in zip(group, effects, strict=True)]
+        remote = sum(isinstance(event, _FromPeers) for event, _, _ in group)
         view = self._newest
         # The loop may be gone during shutdown: nobody waits any more.
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver, pairs, view)
+            self._loop.call_soon_threadsafe(self._deliver, pairs, remote, view)
 
     def _attempt(self, group: list[Entry]) -> tuple[list[Effect], bool]:
         """Let a group happen in one transaction.
@@ -309,6 +354,7 @@ class Driver:
                 for event, _, deadline in group
             ]
             replica.seal(txn)
+            self._let_loop_go()
             txn.commit()
         except BaseException:
             txn.abort()
@@ -316,6 +362,11 @@ class Driver:
         self._commits += 1
         self._writes += replica.head_lsn - head
         return effects
+
+    def _let_loop_go(self) -> None:
+        stepped, self._stepped = self._stepped, None
+        if stepped is not None:
+            stepped.release()
 
     def _refuse_all(self, group: list[Entry], problem: str) -> list[Effect]:
         if not self.writes_refused:
@@ -400,15 +451,19 @@ class Driver:
             purge_due=replica.catalog.purge_due,
         )
 
-    def _deliver(self, pairs: list[tuple[Done, Effect]], view: View) -> None:
+    def _deliver(self, pairs: list[tuple[Done, Effect]], remote: int, view: View) -> None:
         self.view = view
+        self._remote_under_way -= remote
+        self._local_under_way -= len(pairs) - remote
         for done, effect in pairs:
             try:
                 done(effect)
             except Exception as error:  # the others wait for theirs
                 log.error("outcome_not_delivered", exc_info=error)
         self._on_commit(view)
+        self._plan_hand_over()
 
 
+_FromPeers = EntriesArrived | OriginsNamed
 _TOO_LATE = Refuse(None, ServiceUnavailable("the deadline passed before the write began"))
 _PROBE_VALUE_BYTES = limits.ITEM_SIZE_BYTES_MAX

@@ -1,0 +1,1 @@
+"""The benchmark: each figure beside the bare limit of the same run."""
