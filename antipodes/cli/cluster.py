@@ -56,7 +56,7 @@ _data_dir_option = click.option(
 )  # fmt: skip
 @click.option(
     "--http-port", default=8000, show_default=True,
-    help="Reserved for DynamoDB's HTTP protocol, numbered likewise; nothing listens there yet.",
+    help="Port of the router for DynamoDB's HTTP protocol; the nodes take the ports after it.",
 )  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return once the cluster is ready; it runs on.")
 @reports_errors
@@ -109,8 +109,10 @@ async def _report_end(cluster: LocalCluster, name: str) -> None:
 
 
 def _print_welcome(cluster: LocalCluster) -> None:
-    rows = [{"": "router", "gRPC": cluster.router_address}]
-    rows += [{"": region, "gRPC": cluster.address(region)} for region in cluster.regions]
+    rows = [
+        {"": name, "gRPC": member.address, "HTTP": f"http://{cluster.http_address(name)}"}
+        for name, member in sorted(cluster.members.items(), key=lambda pair: pair[0] != "router")
+    ]
     print_rows(rows, "table")
     first, *others = cluster.regions
     replicas = f" --replicas {','.join(others)}" if others else ""

@@ -64,7 +64,7 @@ class LocalCluster:
         directory: State of region R goes to ``directory/R``.
         regions: Names of the regions.
         port: The router's gRPC port; the nodes take the ports that follow, in order.
-        http_port: Reserved for the HTTP door, numbered likewise.
+        http_port: The router's HTTP port, numbered likewise; None answers gRPC only.
 
     Attributes:
         members: The processes, nodes first, by name.
@@ -73,7 +73,7 @@ class LocalCluster:
     directory: Path
     regions: Sequence[str] = DEFAULT_REGIONS
     port: int = DEFAULT_PORT
-    http_port: int = 8000
+    http_port: int | None = None
     members: dict[str, Member] = field(default_factory=dict)
     _lock: IO[bytes] | None = None
 
@@ -91,10 +91,16 @@ class LocalCluster:
                 )
         if len(set(self.regions)) < len(self.regions) or not self.regions:
             raise RefusedToStart("regions are named twice or not at all", "name each region once")
-        if not 1 <= self.port <= 65_535 - len(self.regions):
+        for flag, first in (("--port", self.port), ("--http-port", self.http_port)):
+            if first is not None and not 1 <= first <= 65_535 - len(self.regions):
+                raise RefusedToStart(
+                    f"port {first} leaves no room for {len(self.regions)} nodes after it",
+                    f"choose a lower {flag}",
+                )
+        if self.http_port is not None and abs(self.port - self.http_port) <= len(self.regions):
             raise RefusedToStart(
-                f"port {self.port} leaves no room for {len(self.regions)} nodes after it",
-                "choose a lower --port",
+                f"the ports from {self.port} and from {self.http_port} on overlap",
+                "choose --port and --http-port further apart",
             )
 
     @property
@@ -105,6 +111,13 @@ class LocalCluster:
     def address(self, region: str) -> str:
         """Where a region's node answers gRPC."""
         return f"{HOST}:{self.port + 1 + list(self.regions).index(region)}"
+
+    def http_address(self, name: str) -> str | None:
+        """Where a region's node, or the router, answers HTTP; None when nowhere."""
+        if self.http_port is None:
+            return None
+        offset = 0 if name == "router" else 1 + list(self.regions).index(name)
+        return f"{HOST}:{self.http_port + offset}"
 
     # --- start
 
@@ -162,7 +175,8 @@ class LocalCluster:
 
     def _check_ports(self) -> None:
         """See that all ports are free: otherwise a stranger's health would be taken for ours."""
-        for port in range(self.port, self.port + 1 + len(self.regions)):
+        firsts = [first for first in (self.port, self.http_port) if first is not None]
+        for port in [first + offset for first in firsts for offset in range(len(self.regions) + 1)]:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -170,7 +184,8 @@ class LocalCluster:
                 except OSError as error:
                     raise RefusedToStart(
                         f"port {port} is taken ({error.strerror})",
-                        "stop what uses it, or choose another first port with --port",
+                        "stop what uses it, or choose other first ports with --port and"
+                        " --http-port",
                     ) from error
 
     def _cluster_id(self) -> str:
@@ -191,6 +206,8 @@ class LocalCluster:
             "--cluster-id", cluster_id, "--listen", self.address(region),
             "--data-dir", str(self.directory / region),
         ]  # fmt: skip
+        if (http := self.http_address(region)) is not None:
+            command += ["--http-listen", http]
         for peer in self.regions:
             if peer != region:
                 command += ["--peer", f"{peer}={self.address(peer)}"]
@@ -201,8 +218,12 @@ class LocalCluster:
             sys.executable, "-m", "antipodes_router", "--listen", self.router_address,
             "--cluster-id", cluster_id,
         ]  # fmt: skip
+        if (http := self.http_address("router")) is not None:
+            command += ["--http-listen", http]
         for region in self.regions:
             command += ["--region", f"{region}={self.address(region)}"]
+            if (http := self.http_address(region)) is not None:
+                command += ["--http-region", f"{region}={http}"]
         return Member("router", self.router_address, command, self.directory / "router.log")
 
     async def _spawn(self, member: Member) -> None:

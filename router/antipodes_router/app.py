@@ -12,6 +12,10 @@ from grpc_reflection.v1alpha import reflection
 from antipodes.cli.process import RefusedToStart
 from antipodes.v1 import router_pb2, router_pb2_grpc
 from antipodes_router.forwarding import METHODS, NODE_SERVICES, Forwarding
+from antipodes_router.http.choice import HttpState
+from antipodes_router.http.door import HttpDoor
+from antipodes_router.http.limits import Limits
+from antipodes_router.http.upstream import Pool
 from antipodes_router.probing import Prober
 from antipodes_router.service import RouterService
 from antipodes_router.settings import RouterSettings
@@ -43,15 +47,18 @@ class RouterApp:
 
     Args:
         settings: Validated.
+        http_limits: What clients and nodes may take of the HTTP port.
 
     Attributes:
         port: Where it listens, once started.
+        http_port: Where it listens for HTTP, once started; 0 when it does not.
         topology: What it knows about the regions.
     """
 
-    def __init__(self, settings: RouterSettings) -> None:
+    def __init__(self, settings: RouterSettings, http_limits: Limits | None = None) -> None:
         self.settings = settings
         self.port = 0
+        self.http_port = 0
         self.topology = Topology(
             {name: Place(addr, settings.place_of(name)) for name, addr in settings.region.items()},
             settings.cluster_id,
@@ -61,13 +68,15 @@ class RouterApp:
         self._probers: dict[str, Prober] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._server: aio.Server | None = None
+        self._http: HttpDoor | None = None
+        self._http_limits = http_limits or Limits()
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
 
     async def start(self) -> None:
         """Listen, and begin to check the regions.
 
         Raises:
-            RefusedToStart: The address cannot be listened on.
+            RefusedToStart: An address cannot be listened on.
         """
         settings = self.settings
         for name, address in settings.region.items():
@@ -88,33 +97,58 @@ class RouterApp:
         node_names = (service.full_name for service in NODE_SERVICES)
         reflection.enable_server_reflection((*names, *node_names), server)
         # Last: what the ones above do not answer is passed on.
-        forwarding = Forwarding(
-            self.topology, self._upstreams, lambda name: self._probers[name].suspect()
-        )
+        forwarding = Forwarding(self.topology, self._upstreams, self._suspect)
         server.add_generic_rpc_handlers((forwarding,))
         await self._set_health(available=False)
         try:
             self.port = server.add_insecure_port(settings.listen)
         except RuntimeError as error:
             await self.stop()
-            host, _, port = settings.listen.rpartition(":")
-            raise RefusedToStart(
-                f"cannot listen on port {port} of {host}",
-                "another process has the port, or the host is not one of this machine: stop that "
-                "process (is a router running already?), or choose another --listen",
-            ) from error
+            raise _refusal(settings.listen, "--listen") from error
+        if settings.http_listen:
+            try:
+                await self._open_http()
+            except OSError as error:
+                await self.stop()
+                raise _refusal(settings.http_listen, "--http-listen") from error
         await server.start()
         self._tasks = [
             asyncio.create_task(prober.run(), name=f"prober {name}")
             for name, prober in self._probers.items()
         ]
         self._tasks.append(asyncio.create_task(self._follow_health(), name="follow health"))
+        if self._http is not None:
+            self._tasks.append(asyncio.create_task(self._http.look_after(), name="http care"))
         log.info(
             "router_started",
             address=f"{settings.listen.rpartition(':')[0]}:{self.port}",
             regions=dict(settings.region),
             cluster_id=settings.cluster_id,
+            http_address=f"{settings.http_listen.rpartition(':')[0]}:{self.http_port}"
+            if settings.http_listen
+            else "",
         )
+
+    async def _open_http(self) -> None:
+        pools = {}
+        for name, address in self.settings.http_region.items():
+            host, _, port = address.rpartition(":")
+            pools[name] = Pool(host.strip("[]"), int(port), self._http_limits)
+        self._http = HttpDoor(
+            HttpState(
+                self.topology,
+                self._upstreams,
+                pools,
+                self._suspect,
+                self._http_limits,
+                failover_named=self.settings.failover_named_regions,
+            )
+        )
+        host, _, port = self.settings.http_listen.rpartition(":")
+        self.http_port = await self._http.open(host.strip("[]"), int(port))
+
+    def _suspect(self, region: str) -> None:
+        self._probers[region].suspect()
 
     async def wait_for_crash(self) -> None:
         """Return when a part of the router broke, which is our own mistake.
@@ -131,8 +165,10 @@ class RouterApp:
         log.info("router_stopping", calls=sum(len(up.live) for up in self._upstreams.values()))
         await self._health.enter_graceful_shutdown()
         self.topology.close()
+        drain_s = self.settings.drain_ms / 1000
+        # Both ports drain at the same time.
+        http = asyncio.create_task(self._close_http(drain_s))
         if self._server is not None:
-            drain_s = self.settings.drain_ms / 1000
             # Streams do not end by themselves: they are cut with a status before the server would
             # take their connections away.
             ended = asyncio.create_task(self._server.stop(drain_s + 1))
@@ -140,12 +176,17 @@ class RouterApp:
             for upstream in self._upstreams.values():
                 upstream.cut()
             await ended
+        await http
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for upstream in self._upstreams.values():
             await upstream.channel.close()
         log.info("router_stopped")
+
+    async def _close_http(self, drain_s: float) -> None:
+        if self._http is not None:
+            await self._http.close(drain_s)
 
     async def _follow_health(self) -> None:
         async for snapshot in self.topology.watch():
@@ -155,6 +196,15 @@ class RouterApp:
         status = health_pb2.HealthCheckResponse.ServingStatus
         for service in ("", ROUTER):
             await self._health.set(service, status.SERVING if available else status.NOT_SERVING)
+
+
+def _refusal(listen: str, flag: str) -> RefusedToStart:
+    host, _, port = listen.rpartition(":")
+    return RefusedToStart(
+        f"cannot listen on port {port} of {host}",
+        "another process has the port, or the host is not one of this machine: stop that "
+        f"process (is a router running already?), or choose another {flag}",
+    )
 
 
 async def serve(settings: RouterSettings) -> None:

@@ -1,6 +1,7 @@
 """What an operator can set, and what must hold for all of it together."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 import pydantic
@@ -22,6 +23,18 @@ def _address_problem(address: str, port_min: int) -> str:
     if not port_min <= int(match[2]) <= PORT_MAX:
         return f"port {match[2]} of {address!r} is not between {port_min} and {PORT_MAX}"
     return ""
+
+
+def _address_problems(addresses: Mapping[str, str]) -> list[str]:
+    """Say what is wrong with the addresses of regions; two must not share one."""
+    problems = []
+    by_address: dict[str, str] = {}
+    for name, address in addresses.items():
+        if problem := _address_problem(address, port_min=1):
+            problems.append(f"{name}: {problem}")
+        if (other := by_address.setdefault(address, name)) != name:
+            problems.append(f"{name} and {other} have the same address {address}")
+    return problems
 
 
 def _parse_places(value: object) -> object:
@@ -50,6 +63,11 @@ class RouterSettings(ProcessSettings):
         "127.0.0.1:7400",
         description="HOST:PORT where clients reach this router; port 0 takes any free one.",
     )
+    http_listen: str = pydantic.Field(
+        "",
+        description="HOST:PORT where clients reach this router by DynamoDB's HTTP protocol; port 0 "
+        "takes any free one, empty is off.",
+    )
     cluster_id: str = pydantic.Field(
         "", description="Send traffic only to nodes of this cluster; empty takes any."
     )
@@ -57,6 +75,16 @@ class RouterSettings(ProcessSettings):
         default_factory=dict,
         validate_default=True,
         description="A region and the HOST:PORT of its node, as NAME=ADDRESS; once per region.",
+    )
+    http_region: Annotated[dict[str, str], pydantic.BeforeValidator(parse_pairs)] = pydantic.Field(
+        default_factory=dict,
+        description="A region and the HOST:PORT where its node answers HTTP, as NAME=ADDRESS; once "
+        "per region that the HTTP port may use.",
+    )
+    failover_named_regions: bool = pydantic.Field(
+        False,
+        description="Let another region serve an HTTP request whose signature names a region that "
+        "is not available.",
     )
     coordinates: Annotated[dict[str, Coordinates], pydantic.BeforeValidator(_parse_places)] = (
         pydantic.Field(
@@ -103,6 +131,20 @@ class RouterSettings(ProcessSettings):
             raise ValueError(problem)
         return listen
 
+    @pydantic.field_validator("http_listen")
+    @classmethod
+    def _http_listen_is_an_address(cls, http_listen: str) -> str:
+        if http_listen and (problem := _address_problem(http_listen, port_min=0)):
+            raise ValueError(problem)
+        return http_listen
+
+    @pydantic.field_validator("http_region")
+    @classmethod
+    def _http_regions_are_reachable(cls, http_region: dict[str, str]) -> dict[str, str]:
+        if problems := _address_problems(http_region):
+            raise ValueError("; ".join(problems))
+        return dict(sorted(http_region.items()))
+
     @pydantic.field_validator("region")
     @classmethod
     def _regions_are_named_and_reachable(cls, region: dict[str, str]) -> dict[str, str]:
@@ -110,19 +152,13 @@ class RouterSettings(ProcessSettings):
             raise ValueError(
                 "no region is given; name at least one with --region us-east-1=127.0.0.1:7401"
             )
-        problems = []
-        by_address: dict[str, str] = {}
-        for name, address in region.items():
-            if not valid_name(name):
-                problems.append(
-                    f"{name!r} cannot be a region's name: lower-case words and digits joined by "
-                    "hyphens, at most 32 characters"
-                )
-            if problem := _address_problem(address, port_min=1):
-                problems.append(f"{name}: {problem}")
-            if (other := by_address.setdefault(address, name)) != name:
-                problems.append(f"{name} and {other} have the same address {address}")
-        if problems:
+        problems = [
+            f"{name!r} cannot be a region's name: lower-case words and digits joined by hyphens, "
+            "at most 32 characters"
+            for name in region
+            if not valid_name(name)
+        ]
+        if problems := problems + _address_problems(region):
             raise ValueError("; ".join(problems))
         return dict(sorted(region.items()))
 
@@ -133,6 +169,29 @@ class RouterSettings(ProcessSettings):
             for name in self.region
             if name not in self.coordinates and name not in AWS_REGIONS
         ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _http_regions_are_regions(self) -> Self:
+        problems = [
+            f"http_region: there is no region {name}; name it with --region too"
+            for name in self.http_region
+            if name not in self.region
+        ]
+        by_address = {address: name for name, address in self.region.items()}
+        problems += [
+            f"http_region: {address} is where {by_address[address]} answers gRPC; name the port "
+            "of its node's --http-listen"
+            for address in self.http_region.values()
+            if address in by_address
+        ]
+        if self.http_listen and not self.http_region:
+            problems.append(
+                "http_listen is given, but no region that answers HTTP; name at least one with "
+                f"--http-region {next(iter(self.region))}=127.0.0.1:8001"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

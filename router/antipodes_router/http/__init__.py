@@ -1,0 +1,1 @@
+"""The HTTP port: DynamoDB's own protocol, passed on to a region unparsed."""
