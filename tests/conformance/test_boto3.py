@@ -33,11 +33,13 @@ def table(boto_resource: Any) -> Any:
 
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
-    return str(error.value.response["Error"]["Code"])
+    shown: Any = error.value.response
+    return str(shown["Error"]["Code"])
 
 
 def message_of(error: pytest.ExceptionInfo[ClientError]) -> str:
-    return str(error.value.response["Error"]["Message"])
+    shown: Any = error.value.response
+    return str(shown["Error"]["Message"])
 
 
 def test_values_of_all_types_come_back_as_they_went(table: Any) -> None:
