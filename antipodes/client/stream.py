@@ -161,11 +161,14 @@ class AsyncRecords:
             self._rpc = None
             raise self._explain(error) from error
         except asyncio.CancelledError:
-            # Either the caller gave up, or `aclose` came; the call is over both ways.
+            # The caller gave up, or `aclose` came, or an earlier reader was interrupted and took
+            # the call with it; the call is over in any case.
             self._rpc = None
-            if self._is_closed() and not _cancelling():
+            if _cancelling():
+                raise
+            if self._is_closed():
                 return None
-            raise
+            raise ServiceUnavailable(f"the stream of {self._stream} was interrupted") from None
         if not isinstance(response, streams_pb2.SubscribeResponse):  # The end.
             self._rpc = None
             raise ServiceUnavailable(f"the stream of {self._stream} was ended")

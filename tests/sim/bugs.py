@@ -217,5 +217,5 @@ BUGS = (
     Bug("interval reaches further than its entries", patched=_interval_to_head),
     Bug("transactions cut by a split", patched=_split_anywhere),
     Bug("join keeps the first", patched=_vector_keeps_first),
-    Bug("checksum ignored", patched=partial(patch.object, tailing, "checksum", lambda _: 0)),
+    Bug("checksum ignored", patched=partial(patch.object, tailing, "checksum", lambda *_: 0)),
 )
