@@ -5,7 +5,6 @@ import contextlib
 import random
 import signal
 import struct
-import sys
 from typing import Any
 
 import grpc
@@ -54,9 +53,6 @@ from antipodes_node.storage.environment import Environment
 
 log = structlog.get_logger()
 
-SWITCH_SECONDS = 0.0005
-"""How long one thread may keep the interpreter from the other: the writer must not wait 5 ms
-(CPython's default) behind the event loop."""
 CARE_SECONDS = 1.0
 """How often leftovers are purged and the health is judged."""
 
@@ -98,7 +94,6 @@ class Node:
             RefusedToStart: Something is in the way; nothing is left open.
         """
         settings = self._settings
-        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             directory = DataDirectory(settings.data_dir, settings.cluster_id, settings.region)
             self._resources.callback(directory.close)

@@ -9,6 +9,7 @@ catching up does not starve clients.
 """
 
 import asyncio
+import sys
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
@@ -53,6 +54,9 @@ GROUP_SECONDS_MAX = 0.002
 REMOTE_ENTRIES_MAX = 256
 """Replicated entries of one transaction; about as much work as a full group of local writes."""
 
+SWITCH_SECONDS = 0.0005
+"""How long other threads may keep the interpreter from the writer during a transaction. Outside of
+one CPython's default holds: gRPC's own thread would otherwise interrupt the loop at every turn."""
 STAND_STILL_SECONDS_MAX = 0.002
 """How long the loop waits for the thread to have changed the transaction."""
 
@@ -347,6 +351,8 @@ class Driver:
         now = time.monotonic()
         replica = self._replica
         head = replica.head_lsn
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
         txn = self._environment.write()
         try:
             effects = [
@@ -359,6 +365,8 @@ class Driver:
         except BaseException:
             txn.abort()
             raise
+        finally:
+            sys.setswitchinterval(usual)
         self._commits += 1
         self._writes += replica.head_lsn - head
         return effects

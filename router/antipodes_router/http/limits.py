@@ -22,7 +22,8 @@ class Limits:
         upstream_connections_max: Open connections to one region; more requests wait.
         upstream_idle_seconds_max: An unused connection to a node is closed after this time. Well
             below the node's own, so that the node is not the one that closes.
-        connect_seconds_max: How long connecting to a node may take.
+        connect_seconds_max: How long connecting to a node may take; health checks find out sooner
+            about one that is gone, and end the wait.
         wait_seconds_max: How long a request may wait for one of a region's connections.
         answer_seconds_max: Pause between two pieces of an answer, and before the first; a node
             gives up a write that has not begun after 60 s.
@@ -38,7 +39,7 @@ class Limits:
     linger_seconds_max: float = 2.0
     upstream_connections_max: int = 512
     upstream_idle_seconds_max: float = 60.0
-    connect_seconds_max: float = 1.0
+    connect_seconds_max: float = 3.0
     wait_seconds_max: float = 10.0
     answer_seconds_max: float = 70.0
     care_seconds: float = 1.0
