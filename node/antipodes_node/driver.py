@@ -57,6 +57,10 @@ REMOTE_ENTRIES_MAX = 256
 SWITCH_SECONDS = 0.0005
 """How long other threads may keep the interpreter from the writer during a transaction. Outside of
 one CPython's default holds: gRPC's own thread would otherwise interrupt the loop at every turn."""
+GATHER_SECONDS_MAX = 0.002
+"""How long a write waits for others to share its commit, when others were in flight of late."""
+SIBLINGS_MAX = 16
+"""A group of so many does not wait for more."""
 STAND_STILL_SECONDS_MAX = 0.002
 """How long the loop waits for the thread to have changed the transaction."""
 
@@ -121,6 +125,8 @@ class Driver:
         self._remote: deque[Entry] = deque()
         self._gathered: list[Entry] = []  # by the loop, while a group is under way
         self._handing_over = False
+        self._siblings = 1
+        self._patience: asyncio.TimerHandle | None = None
         self._local_under_way = 0
         self._remote_under_way = 0
         self._stepped: threading.Lock | None = None  # released once the loop may go on
@@ -170,10 +176,26 @@ class Driver:
             self._plan_hand_over()
 
     def _plan_hand_over(self) -> None:
-        """Hand over what has gathered when the loop has done what is ready, if no group is out."""
-        if self._gathered and not self._local_under_way and not self._handing_over:
+        """Hand over what has gathered once no group is out and enough has come.
+
+        Enough is what was in flight of late, so that a lone client never waits for company; every
+        commit costs the same whether it carries one write or many.
+        """
+        if not self._gathered or self._local_under_way or self._handing_over:
+            return
+        if len(self._gathered) >= self._siblings:
             self._handing_over = True
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
             self._loop.call_soon(self._hand_over)
+        elif self._patience is None:
+            self._patience = self._loop.call_later(GATHER_SECONDS_MAX, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        self._siblings = 1
+        self._plan_hand_over()
 
     def _hand_over(self) -> None:
         """Give the thread what has gathered, and stand still until it has changed the transaction.
@@ -462,6 +484,7 @@ class Driver:
     def _deliver(self, pairs: list[tuple[Done, Effect]], remote: int, view: View) -> None:
         self.view = view
         self._remote_under_way -= remote
+        self._siblings = min(SIBLINGS_MAX, self._local_under_way + len(self._gathered))
         self._local_under_way -= len(pairs) - remote
         for done, effect in pairs:
             try:

@@ -70,8 +70,10 @@ class Prober:
             while True:
                 self._wake.clear()
                 await self._check()
+                # Not wait_for: in Python 3.11 it loses a cancellation that comes with a wake-up.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._pause_ms() / 1000)
+                    async with asyncio.timeout(self._pause_ms() / 1000):
+                        await self._wake.wait()
 
     def suspect(self) -> None:
         """Check at once: a call failed in a way that may be the node's end."""

@@ -18,10 +18,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from antipodes.cli import exits
 from antipodes.cli.process import RefusedToStart
+from antipodes.core.regions import Coordinates
 from antipodes.v1 import admin_pb2, router_pb2, router_pb2_grpc
-from antipodes_router.app import RouterApp
+from antipodes_router.app import RouterApp, now_ms
+from antipodes_router.probing import Prober
 from antipodes_router.settings import RouterSettings
-from antipodes_router.topology import Snapshot
+from antipodes_router.topology import Place, Snapshot, Topology
+from antipodes_router.upstream import Upstream
 
 pytestmark = pytest.mark.integration
 
@@ -767,3 +770,26 @@ async def test_process_serves_and_exits_with_the_right_status(nodes: Start) -> N
     _, text = await process.communicate()
     assert process.returncode == exits.OK
     assert b"router_stopped" in text
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_prober_that_is_woken_and_cancelled_at_once_ends(nodes: Start, turns: int) -> None:
+    (us,) = await nodes(US)
+    upstream = Upstream(US, us.address)
+    topology = Topology({US: Place(us.address, Coordinates(0, 0))})
+    prober = Prober(
+        upstream, topology, interval_ms=60_000, timeout_ms=1000, catch_up_interval_ms=60_000,
+        now_ms=now_ms,
+    )  # fmt: skip
+    run = asyncio.create_task(prober.run())
+    async with asyncio.timeout(5):
+        async for snapshot in topology.watch():
+            if snapshot.regions[0].available:
+                break
+    prober.suspect()  # A node dies at the moment at which the router stops.
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.wait((run,), timeout=5)
+    assert run.cancelled()
+    await upstream.channel.close()
