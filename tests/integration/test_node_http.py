@@ -174,9 +174,11 @@ async def test_connection_closes_when_the_client_says_so(http: Connection) -> No
         (b"nonsense\r\n\r\n", 400),
         (b"POST / HTTP/9.9\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\n" + b"x: " + b"y" * 70_000 + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nx: " + b"y" * 70_000, 431),
         (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n", 501),
     ],
-    ids=["nonsense", "version", "head", "length"],
+    ids=["nonsense", "version", "head", "endless header", "length", "coding"],
 )
 async def test_broken_http_ends_the_connection_and_nothing_else(
     node: Cluster, http: Connection, sent: bytes, status: int

@@ -116,6 +116,8 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = httptools.HttpRequestParser(self)
         self._request = _Request()
+        self._in_head = True
+        self._fed_bytes = 0
         self._head_bytes = 0
         self._body_bytes = 0
         self._waiting: deque[_Request] = deque()
@@ -149,8 +151,12 @@ class HttpConnection(asyncio.Protocol):
             return
         if self.active_since is None:
             self.active_since = time.monotonic()
+        if self._in_head:
+            self._fed_bytes += len(data)  # the parser holds an unfinished header back
         try:
             self._parser.feed_data(data)
+            if self._in_head and self._fed_bytes > HEAD_BYTES_MAX:
+                self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         except httptools.HttpParserUpgrade:
             self._reject(HTTPStatus.BAD_REQUEST)
         except httptools.HttpParserError:
@@ -184,6 +190,7 @@ class HttpConnection(asyncio.Protocol):
         """A request begins."""
         self._request = _Request()
         self._head_bytes = self._body_bytes = 0
+        self._in_head = True
 
     def on_url(self, url: bytes) -> None:
         """Take the path."""
@@ -191,7 +198,9 @@ class HttpConnection(asyncio.Protocol):
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take the headers that matter."""
+        """Take the headers that matter; trailers do not."""
+        if not self._in_head:
+            return
         self._count_head(len(name) + len(value))
         match name.lower():
             case b"x-amz-target":
@@ -202,10 +211,17 @@ class HttpConnection(asyncio.Protocol):
                 self._request.encoding = value.lower()
             case b"origin":
                 self._request.origin = value
+            case b"transfer-encoding" if value.lower() != b"chunked":
+                self._reject(HTTPStatus.NOT_IMPLEMENTED)
             case b"expect" if value.lower() == b"100-continue":
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             case _:
                 pass
+
+    def on_headers_complete(self) -> None:
+        """The body follows."""
+        self._in_head = False
+        self._fed_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
