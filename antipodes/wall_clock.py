@@ -6,8 +6,3 @@ import time
 def now_ms() -> int:
     """Milliseconds since the Unix epoch."""
     return time.time_ns() // 1_000_000
-
-
-def now_s() -> float:
-    """Seconds since the Unix epoch."""
-    return time.time()

@@ -275,12 +275,6 @@ def log_body(stored: bytes) -> bytes:
     return stored[body_at : body_at + n_body]
 
 
-def log_commit_ms(stored: bytes) -> int:
-    """Read when a stored log entry was committed here."""
-    commit_ms: int = _LOG.unpack_from(stored, _CRC_END)[1]
-    return commit_ms
-
-
 def _check_format(data: bytes, known: int, what: str) -> None:
     if len(data) < _CRC_END or data[0] != known:
         raise Corrupt(

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Any, NamedTuple, assert_never
 
 from antipodes.core.catalog import Catalog, Change, writable
-from antipodes.core.clock import HybridClock, to_ms
+from antipodes.core.clock import HybridClock
 from antipodes.core.conflicts import Contender, pick_winner, print_conflict
 from antipodes.core.errors import (
     AntipodesError,
@@ -639,10 +639,6 @@ class Replica:
             txn.put(_ORIGIN + origin.id, str(origin).encode(), db=self._dbs.meta)
         elif known != origin:
             raise Corrupt(f"origins {known} and {origin} share an id")
-
-    def describe_position(self) -> tuple[int, int]:
-        """Give the head of the log and the clock in milliseconds."""
-        return self.head_lsn, to_ms(self.clock.value)
 
 
 _DOT = Struct(">8sQ")

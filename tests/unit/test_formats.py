@@ -24,7 +24,6 @@ from antipodes.core.formats import (
     encode_item,
     encode_log,
     log_body,
-    log_commit_ms,
     peek_dot,
     peek_table_id,
     peek_transaction,
@@ -127,7 +126,6 @@ def test_peeks_agree_with_the_whole() -> None:
     assert peek_table_id(body) == BODY.table_id
     assert peek_transaction(body) == (1, 2)
     assert log_body(encode_log(LOG)) == body
-    assert log_commit_ms(encode_log(LOG)) == LOG.commit_ms
 
 
 positions = st.integers(0, 2**64 - 1)

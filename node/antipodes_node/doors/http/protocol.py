@@ -90,8 +90,7 @@ class _Request:
     """A request as far as it has been read, and its answer once there is one."""
 
     __slots__ = (
-        "body", "close", "crc", "encoding", "gzip", "method", "origin", "path", "response",
-        "target", "too_large",
+        "body", "close", "encoding", "gzip", "method", "origin", "path", "response", "target",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -103,7 +102,6 @@ class _Request:
         self.gzip = False
         self.close = False
         self.body: list[bytes] = []
-        self.too_large = False
         self.response: bytes | None = None
 
 
